@@ -1,12 +1,17 @@
 package wire
 
-import "github.com/gridloom/gridloom"
+import (
+	"slices"
+
+	"github.com/gridloom/gridloom"
+)
 
 // Columns holds readings as columns: what a payload decodes to, what a frame is
 // encoded from and decodes to. All row slices have equal length. Strings are
 // interned in the tables Meters, Agents and Serials, whose index 0 of Agents and
 // Serials is always "" (not told). A Columns is reused by Reset; who holds it owns
-// its slices until then. Not safe for concurrent use.
+// its slices until then. The zero value is empty and may be appended to through
+// its methods. Not safe for concurrent use.
 type Columns struct {
 	Meters  []string // in order of first appearance, without duplicates in a frame
 	Agents  []string
@@ -22,6 +27,9 @@ type Columns struct {
 	Order    []gridloom.Order
 	Agent    []uint32 // index into Agents
 	Serial   []uint32 // index into Serials
+
+	meters, agents, serials interner
+	scratch                 scratch
 }
 
 // Reset empties c and keeps its memory.
@@ -29,13 +37,21 @@ func (c *Columns) Reset() {
 	c.Meters = c.Meters[:0]
 	c.Agents = append(c.Agents[:0], "")
 	c.Serials = append(c.Serials[:0], "")
-	c.Meter, c.Register, c.Start, c.Length = c.Meter[:0], c.Register[:0], c.Start[:0], c.Length[:0]
-	c.Value, c.Void, c.Quality, c.Order = c.Value[:0], c.Void[:0], c.Quality[:0], c.Order[:0]
-	c.Agent, c.Serial = c.Agent[:0], c.Serial[:0]
+	c.meters.reset()
+	c.agents.reset()
+	c.serials.reset()
+	c.Truncate(0)
 }
 
 // Len returns the number of readings.
 func (c *Columns) Len() int { return len(c.Start) }
+
+// Truncate drops all rows from row n on. The tables keep their strings.
+func (c *Columns) Truncate(n int) {
+	c.Meter, c.Register, c.Start, c.Length = c.Meter[:n], c.Register[:n], c.Start[:n], c.Length[:n]
+	c.Value, c.Void, c.Quality, c.Order = c.Value[:n], c.Void[:n], c.Quality[:n], c.Order[:n]
+	c.Agent, c.Serial = c.Agent[:n], c.Serial[:n]
+}
 
 // Reading returns row i as a Reading without its place in the log.
 func (c *Columns) Reading(i int) gridloom.Reading {
@@ -45,3 +61,88 @@ func (c *Columns) Reading(i int) gridloom.Reading {
 		Serial: c.Serials[c.Serial[i]], Agent: c.Agents[c.Agent[i]],
 	}
 }
+
+// AppendReading appends a row; Sequence, Place and LoggedAt of r are not kept.
+func (c *Columns) AppendReading(r *gridloom.Reading) {
+	v := r.Value
+	if r.Void {
+		v = 0
+	}
+	c.Append(c.AddMeter(r.Meter), r.Register, r.Start, r.Length, v, r.Void, r.Quality, r.Order, c.AddAgent(r.Agent), c.AddSerial(r.Serial))
+}
+
+// Append appends a row whose strings are in the tables already. Value must be 0 where void.
+func (c *Columns) Append(meter uint32, register gridloom.RegisterID, start, length gridloom.Millis, value int64, void bool,
+	quality gridloom.Quality, order gridloom.Order, agent, serial uint32,
+) {
+	c.Meter = append(c.Meter, meter)
+	c.Register = append(c.Register, register)
+	c.Start = append(c.Start, start)
+	c.Length = append(c.Length, length)
+	c.Value = append(c.Value, value)
+	c.Void = append(c.Void, void)
+	c.Quality = append(c.Quality, quality)
+	c.Order = append(c.Order, order)
+	c.Agent = append(c.Agent, agent)
+	c.Serial = append(c.Serial, serial)
+}
+
+// AddMeter returns the index of a meter in Meters, appending it where it is new.
+func (c *Columns) AddMeter(id string) uint32 { return add(&c.meters, &c.Meters, id) }
+
+// AddMeterBytes is AddMeter for an id in a buffer, which is not kept. It returns
+// ErrInvalid, and adds nothing, if the id is not one that CheckMeter accepts; an
+// id that c has seen costs neither the check nor an allocation.
+func (c *Columns) AddMeterBytes(id []byte) (uint32, error) {
+	if _, ok := c.meters.knows(id); !ok {
+		if err := CheckMeter(string(id)); err != nil {
+			return 0, err
+		}
+	}
+	return add(&c.meters, &c.Meters, id), nil
+}
+
+// AddAgent returns the index of an agent in Agents, appending it where it is new.
+func (c *Columns) AddAgent(id string) uint32 { return c.addOptional(&c.agents, &c.Agents, id) }
+
+// AddSerial returns the index of a serial in Serials, appending it where it is new.
+func (c *Columns) AddSerial(id string) uint32 { return c.addOptional(&c.serials, &c.Serials, id) }
+
+// AddSerialBytes is AddSerial for a serial in a buffer, which is not kept. It
+// returns ErrInvalid, and adds nothing, if CheckSerial does not accept it.
+func (c *Columns) AddSerialBytes(serial []byte) (uint32, error) {
+	if len(serial) == 0 {
+		return 0, nil
+	}
+	s, ok := c.serials.knows(serial)
+	if !ok {
+		s = string(serial)
+		if err := CheckSerial(s); err != nil {
+			return 0, err
+		}
+	}
+	return c.AddSerial(s), nil
+}
+
+// addOptional is add for a table whose index 0 is "".
+func (c *Columns) addOptional(t *interner, table *[]string, s string) uint32 {
+	if len(*table) == 0 {
+		*table = append(*table, "")
+	}
+	if s == "" {
+		return 0
+	}
+	return add(t, table, s)
+}
+
+// resize gives all row columns n rows, whose contents are undefined.
+func (c *Columns) resize(n int) {
+	c.Meter, c.Register = sized(c.Meter, n), sized(c.Register, n)
+	c.Start, c.Length = sized(c.Start, n), sized(c.Length, n)
+	c.Value, c.Void = sized(c.Value, n), sized(c.Void, n)
+	c.Quality, c.Order = sized(c.Quality, n), sized(c.Order, n)
+	c.Agent, c.Serial = sized(c.Agent, n), sized(c.Serial, n)
+}
+
+// sized returns s with n elements, in its own memory where that suffices.
+func sized[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }

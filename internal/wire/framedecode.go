@@ -1,0 +1,348 @@
+package wire
+
+import (
+	"fmt"
+
+	"github.com/gridloom/gridloom"
+)
+
+// DecodeFrame decodes a frame into c, which is reset first. Strings are c's own,
+// those of earlier frames where they are equal. What it allocates is bounded by a
+// small multiple of len(data), and nothing a reading once c has grown.
+//
+// The error is a kind of ErrCorrupt; where it is ErrNewer, the info says of which
+// kind the frame is.
+func DecodeFrame(data []byte, c *Columns) (FrameInfo, error) {
+	old := c.Meters // where the frame before this one had its meters
+	c.Reset()
+	f, err := readFrame(data)
+	if err != nil {
+		return f.info, err
+	}
+	if f.readings == 0 {
+		return f.info, nil
+	}
+	if err := f.registers(c); err != nil {
+		return f.info, err
+	}
+	if err := f.shapes(c); err != nil {
+		return f.info, err
+	}
+	f.tables(c, old)
+	c.resize(f.readings)
+	if err := f.rows(c); err != nil {
+		c.Truncate(0)
+		return f.info, err
+	}
+	f.info.Readings = f.readings
+	return f.info, nil
+}
+
+// frame is a frame taken apart: its columns still encoded.
+type frame struct {
+	info     FrameInfo
+	readings int
+	data     []byte
+	columns  [frameOpaque + 1][]byte // by field, of those that occur once
+	seen     uint32                  // bit of each field
+}
+
+// corrupt is the error of a frame that is not what was written.
+func corrupt(format string, args ...any) error {
+	return fmt.Errorf("%w: frame: %s", gridloom.ErrCorrupt, fmt.Sprintf(format, args...))
+}
+
+// readFrame finds the fields and decodes those that are not columns.
+func readFrame(data []byte) (f frame, err error) {
+	f.data = data
+	var nums [frameReadings + 1]uint64
+	for rest := data; len(rest) > 0; {
+		at := len(data) - len(rest)
+		fd, next, ok := nextField(rest)
+		if !ok {
+			return f, corrupt("no field at byte %d", at)
+		}
+		rest = next
+		n := fd.number
+		if n > frameOpaque {
+			return f, fmt.Errorf("frame: field %d: %w", n, ErrNewer)
+		}
+		if repeated := n == frameMeter || n == frameRegister || n == frameShape || n == frameAgent || n == frameSerial; !repeated && f.seen&(1<<n) != 0 {
+			return f, corrupt("field %d twice", n)
+		}
+		f.seen |= 1 << n
+		switch {
+		case n <= frameReadings && fd.typ == typeVarint:
+			nums[n] = fd.num
+		case n > frameReadings && fd.typ == typeBytes:
+			f.columns[n] = fd.bytes
+		default:
+			return f, corrupt("field %d of type %d", n, fd.typ)
+		}
+	}
+	if nums[frameKind] > 255 || nums[frameGeneration] > 1<<32-1 || nums[framePartition] > 1<<31-1 {
+		return f, corrupt("kind %d, generation %d, partition %d", nums[frameKind], nums[frameGeneration], nums[framePartition])
+	}
+	f.info = FrameInfo{
+		Kind: Kind(nums[frameKind]), Generation: uint32(nums[frameGeneration]), Partition: int(nums[framePartition]),
+		Opaque: f.columns[frameOpaque],
+	}
+	if v := nums[frameVersion]; v != FrameVersion {
+		if v == 0 {
+			return f, corrupt("no version")
+		}
+		return f, fmt.Errorf("frame: version %d: %w", v, ErrNewer)
+	}
+	if f.info.Kind == 0 {
+		return f, corrupt("no kind")
+	}
+	if f.info.Kind > KindTick {
+		return f, fmt.Errorf("frame: kind %d: %w", f.info.Kind, ErrNewer)
+	}
+	// Every value is at least a byte: nothing is allocated for rows that are not there.
+	n, ok := countVarints(f.columns[frameValue])
+	if !ok || uint64(n) != nums[frameReadings] {
+		return f, corrupt("%d readings with %d values", nums[frameReadings], n)
+	}
+	if n > 0 && (f.info.Kind == KindTick || f.info.Kind == KindRegistry) {
+		return f, corrupt("%d readings in a %s frame", n, f.info.Kind)
+	}
+	f.readings = n
+	return f, nil
+}
+
+// registers resolves the codes of the frame.
+func (f *frame) registers(c *Columns) error {
+	s := &c.scratch
+	s.ids = s.ids[:0]
+	for rest := f.data; len(rest) > 0; {
+		fd, next, _ := nextField(rest)
+		rest = next
+		if fd.number != frameRegister {
+			continue
+		}
+		id, ok := s.names.Find(fd.bytes)
+		if !ok {
+			return fmt.Errorf("frame: register %q: %w", fd.bytes, ErrNewer)
+		}
+		s.ids = append(s.ids, id)
+	}
+	return nil
+}
+
+// shapes resolves the registers of each shape.
+func (f *frame) shapes(c *Columns) error {
+	s := &c.scratch
+	s.shapes, s.shapeRows = s.shapes[:0], s.shapeRows[:0]
+	for rest := f.data; len(rest) > 0; {
+		fd, next, _ := nextField(rest)
+		rest = next
+		if fd.number != frameShape {
+			continue
+		}
+		from := uint32(len(s.shapeRows))
+		for b := fd.bytes; len(b) > 0; {
+			v, n := uvarint(b)
+			if n == 0 || v >= uint64(len(s.ids)) {
+				return corrupt("shape %d names register %d of %d", len(s.shapes), v, len(s.ids))
+			}
+			s.shapeRows = append(s.shapeRows, s.ids[v])
+			b = b[n:]
+		}
+		if int(from) == len(s.shapeRows) {
+			return corrupt("shape %d is empty", len(s.shapes))
+		}
+		s.shapes = append(s.shapes, span{from, uint32(len(s.shapeRows))})
+	}
+	return nil
+}
+
+// tables fills Meters, Agents and Serials. old is the backing of Meters with what
+// it held before: a partition's frames name much the same meters, and where one
+// stands at the same place comparing is cheaper than looking it up.
+func (f *frame) tables(c *Columns, old []string) {
+	for rest := f.data; len(rest) > 0; {
+		fd, next, _ := nextField(rest)
+		rest = next
+		switch fd.number {
+		case frameMeter:
+			if i := len(c.Meters); i < len(old) && old[i] == string(fd.bytes) {
+				c.Meters = append(c.Meters, old[i])
+				continue
+			}
+			c.Meters = append(c.Meters, c.meters.text(fd.bytes))
+		case frameAgent:
+			c.Agents = append(c.Agents, c.agents.text(fd.bytes))
+		case frameSerial:
+			c.Serials = append(c.Serials, c.serials.text(fd.bytes))
+		}
+	}
+}
+
+// rows decodes the columns into the rows of c, which are there already.
+func (f *frame) rows(c *Columns) error {
+	if err := f.objects(c); err != nil {
+		return err
+	}
+	if err := f.values(c); err != nil {
+		return err
+	}
+	if err := f.orders(c); err != nil {
+		return err
+	}
+	if err := f.runs(c); err != nil {
+		return err
+	}
+	return f.voids(c)
+}
+
+// objects fills Meter, Register and Start.
+func (f *frame) objects(c *Columns) error {
+	s := &c.scratch
+	shapes, meters, starts := f.columns[frameObjectShape], f.columns[frameObjectMeter], f.columns[frameObjectStart]
+	row, count := 0, 0
+	var meter, start int64
+	for ; len(shapes) > 0; count++ {
+		shape, n := uvarint(shapes)
+		md, k := uvarint(meters)
+		sd, l := uvarint(starts)
+		if n == 0 || k == 0 || l == 0 {
+			return corrupt("object %d is cut", count)
+		}
+		shapes, meters, starts = shapes[n:], meters[k:], starts[l:]
+		meter += unzigzag(md)
+		start += unzigzag(sd)
+		if shape >= uint64(len(s.shapes)) || uint64(meter) >= uint64(len(c.Meters)) {
+			return corrupt("object %d has shape %d of %d, meter %d of %d", count, shape, len(s.shapes), meter, len(c.Meters))
+		}
+		sp := s.shapes[shape]
+		registers := s.shapeRows[sp.from:sp.to]
+		if len(registers) > f.readings-row {
+			return corrupt("objects hold more than %d readings", f.readings)
+		}
+		ms, ss := c.Meter[row:row+len(registers)], c.Start[row:row+len(registers)]
+		rs := c.Register[row : row+len(registers)]
+		for i, r := range registers {
+			ms[i], ss[i], rs[i] = uint32(meter), gridloom.Millis(start), r
+		}
+		row += len(registers)
+	}
+	if row != f.readings || len(meters) > 0 || len(starts) > 0 {
+		return corrupt("objects hold %d of %d readings", row, f.readings)
+	}
+	return nil
+}
+
+// values fills Value. The column's ends of varints were counted before: if none is
+// longer than a varint may be, it holds exactly one a row.
+func (f *frame) values(c *Columns) error {
+	last := sized(c.scratch.last, gridloom.Registers())
+	clear(last)
+	c.scratch.last = last
+	// Reading on past the column's end is harmless and keeps to the quick path.
+	b := f.columns[frameValue]
+	b = b[:min(len(b)+8, cap(b))]
+	registers := c.Register[:f.readings]
+	values := c.Value[:f.readings]
+	for i, r := range registers {
+		u, n := uvarint(b)
+		if n == 0 {
+			return corrupt("value %d is no number", i)
+		}
+		b = b[n:]
+		v := last[r] + unzigzag(u)
+		last[r] = v
+		values[i] = v
+	}
+	return nil
+}
+
+// orders fills Agent and Order.
+func (f *frame) orders(c *Columns) error {
+	runs, agents, orders := f.columns[frameOrderRun], f.columns[frameOrderAgent], f.columns[frameOrder]
+	if len(runs)+len(agents)+len(orders) == 0 {
+		clear(c.Agent)
+		clear(c.Order)
+		return nil
+	}
+	last := sized(c.scratch.last, len(c.Agents))
+	clear(last)
+	c.scratch.last = last
+	row := 0
+	for len(runs) > 0 {
+		count, n := uvarint(runs)
+		agent, k := uvarint(agents)
+		od, l := uvarint(orders)
+		if n == 0 || k == 0 || l == 0 || count == 0 || count > uint64(f.readings-row) || agent >= uint64(len(c.Agents)) {
+			return corrupt("run of orders at reading %d: %d readings of agent %d of %d", row, count, agent, len(c.Agents))
+		}
+		runs, agents, orders = runs[n:], agents[k:], orders[l:]
+		last[agent] += unzigzag(od)
+		o := gridloom.Order(last[agent])
+		as, os := c.Agent[row:row+int(count)], c.Order[row:row+int(count)]
+		for i := range as {
+			as[i], os[i] = uint32(agent), o
+		}
+		row += int(count)
+	}
+	if row != f.readings || len(agents) > 0 || len(orders) > 0 {
+		return corrupt("orders are of %d of %d readings", row, f.readings)
+	}
+	return nil
+}
+
+// runs fills Length, Quality and Serial.
+func (f *frame) runs(c *Columns) error {
+	if err := fillRuns(c.Length, f.columns[frameLengthRun], f.columns[frameLength], uint64(gridloom.MaxInterval)+1); err != nil {
+		return fmt.Errorf("%w of length", err)
+	}
+	if err := fillRuns(c.Quality, f.columns[frameQualityRun], f.columns[frameQuality], 1<<32); err != nil {
+		return fmt.Errorf("%w of quality", err)
+	}
+	if err := fillRuns(c.Serial, f.columns[frameSerialRun], f.columns[frameSerialIndex], uint64(len(c.Serials))); err != nil {
+		return fmt.Errorf("%w of serial", err)
+	}
+	return nil
+}
+
+// fillRuns decodes runs of numbers below limit over the whole of column.
+func fillRuns[T ~int64 | ~uint32](column []T, lengths, numbers []byte, limit uint64) error {
+	if len(lengths)+len(numbers) == 0 {
+		clear(column)
+		return nil
+	}
+	row := 0
+	for len(lengths) > 0 {
+		count, n := uvarint(lengths)
+		v, k := uvarint(numbers)
+		if n == 0 || k == 0 || count == 0 || count > uint64(len(column)-row) || v >= limit {
+			return corrupt("run of %d times %d at reading %d", count, v, row)
+		}
+		lengths, numbers = lengths[n:], numbers[k:]
+		part := column[row : row+int(count)]
+		for i := range part {
+			part[i] = T(v)
+		}
+		row += int(count)
+	}
+	if row != len(column) || len(numbers) > 0 {
+		return corrupt("runs over %d of %d readings", row, len(column))
+	}
+	return nil
+}
+
+// voids fills Void and takes the values of void rows away.
+func (f *frame) voids(c *Columns) error {
+	clear(c.Void)
+	row := uint64(0)
+	for i, b := 0, f.columns[frameVoid]; len(b) > 0; i++ {
+		d, n := uvarint(b)
+		if n == 0 || d >= uint64(f.readings)-row || i > 0 && d == 0 {
+			return corrupt("void %d at %d after %d", i, d, row)
+		}
+		b = b[n:]
+		row += d
+		c.Void[row], c.Value[row] = true, 0
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package wire
+
+import "github.com/gridloom/gridloom"
+
+// maxInterned bounds the strings that a table remembers from one Reset to the
+// next: the meters of a partition come back in every frame, and a string of 12
+// bytes costs about 60 here. Past it the table forgets all and starts again.
+const maxInterned = 1 << 16
+
+// interner finds the place of a string in one table of a Columns, and the string
+// itself without an allocation if an earlier use of the Columns had it too.
+type interner struct {
+	known   map[string]uint32 // index into entries
+	entries []interned
+	round   uint32 // counts resets, so that forgetting places costs nothing
+}
+
+// interned is a known string and, if round is the interner's, its place in the table.
+type interned struct {
+	s     string
+	round uint32
+	place uint32
+}
+
+// reset forgets all places and, past maxInterned, the strings.
+func (t *interner) reset() {
+	t.round++
+	if len(t.entries) > maxInterned || t.round == 0 {
+		*t = interner{round: 1}
+	}
+}
+
+// add returns the place of s in table, appending it where it is new there.
+func add[T string | []byte](t *interner, table *[]string, s T) uint32 {
+	i, ok := t.known[string(s)]
+	if !ok {
+		i = t.learn(string(s))
+	}
+	e := &t.entries[i]
+	if e.round != t.round {
+		e.round, e.place = t.round, uint32(len(*table))
+		*table = append(*table, e.s)
+	}
+	return e.place
+}
+
+// knows returns b as a string if it is known, without allocating.
+func (t *interner) knows(b []byte) (string, bool) {
+	i, ok := t.known[string(b)]
+	if !ok {
+		return "", false
+	}
+	return t.entries[i].s, true
+}
+
+// learn remembers a new string.
+func (t *interner) learn(s string) uint32 {
+	if t.known == nil {
+		t.known = make(map[string]uint32)
+	}
+	i := uint32(len(t.entries))
+	t.entries = append(t.entries, interned{s: s, round: t.round - 1})
+	t.known[s] = i
+	return i
+}
+
+// text returns b as a string, an earlier one where b is known.
+func (t *interner) text(b []byte) string {
+	if s, ok := t.knows(b); ok {
+		return s
+	}
+	return t.entries[t.learn(string(b))].s
+}
+
+// RegisterNames finds registers by OBIS code or alias from bytes, without
+// allocating. The zero value is ready. Not safe for concurrent use.
+type RegisterNames struct {
+	slots [128]registerName
+}
+
+type registerName struct {
+	name string
+	id   gridloom.RegisterID
+}
+
+// Find returns the register called name; ok is false if the catalog has none.
+func (r *RegisterNames) Find(name []byte) (id gridloom.RegisterID, ok bool) {
+	n := len(name)
+	if n == 0 {
+		return 0, false
+	}
+	// Codes differ in the middle and at the end, aliases at both ends.
+	s := &r.slots[(uint(name[n/2])*7+uint(name[n-1])*3+uint(name[0])+uint(n))%uint(len(r.slots))]
+	if s.name == string(name) {
+		return s.id, true
+	}
+	id, ok = gridloom.RegisterByName(string(name))
+	if ok {
+		*s = registerName{string(name), id}
+	}
+	return id, ok
+}
