@@ -1,0 +1,127 @@
+package window
+
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/gridloom/gridloom"
+)
+
+// accumulator gathers one pane. 120 bytes: a fleet at rest keeps one or two of them
+// for each series.
+type accumulator struct {
+	start       gridloom.Millis
+	sumLo       uint64          // with sumHi the exact sum, two's complement
+	amount      gridloom.Int128 // gauge: value × ms; counter and interval: energy in Lo
+	min, max    int64
+	first, last int64
+	firstAt     int32 // ms after start
+	lastAt      int32
+	sumHi       int32
+	n           uint32
+	coverage    int32 // ms
+	quality     gridloom.Quality
+	lastQuality gridloom.Quality
+	flags       accFlags
+	serial      string // of the last reading; counters only
+	run         *run   // counters: the undecided run as the window ends, nil if none or as before the window
+}
+
+type accFlags uint8
+
+const (
+	emitted accFlags = 1 << iota // Close has emitted the pane as it is
+	late                         // a reading came after end + lateness
+	inTime                       // a reading came before
+)
+
+// count takes in a reading that starts in the pane. Readings come in time order.
+func (p *accumulator) count(c *Config, r *Reading) {
+	v := r.Value
+	off := int32(r.Start - p.start)
+	if p.n == 0 {
+		p.min, p.max, p.first, p.firstAt = v, v, v, off
+	} else {
+		p.min, p.max = min(p.min, v), max(p.max, v)
+	}
+	p.n++
+	p.last, p.lastAt, p.lastQuality = v, off, r.Quality
+	var carry uint64
+	p.sumLo, carry = bits.Add64(p.sumLo, uint64(v), 0)
+	p.sumHi += int32(v>>63) + int32(carry)
+	p.note(c, r)
+}
+
+// note takes in the quality and arrival of a reading that starts in the pane.
+func (p *accumulator) note(c *Config, r *Reading) {
+	p.quality |= r.Quality
+	p.flags &^= emitted
+	if r.LoggedAt > p.start+c.Width+c.Lateness {
+		p.flags |= late
+	} else {
+		p.flags |= inTime
+	}
+}
+
+// cover adds a stretch for which readings of quality q speak.
+func (p *accumulator) cover(span gridloom.Millis, q gridloom.Quality) {
+	p.coverage += int32(span)
+	p.quality |= q
+	p.flags &^= emitted
+}
+
+// addEnergy adds to the pane's energy. It cannot overflow: a window is at most an
+// hour, a reading at most MaxValue and an interval at least a second.
+func (p *accumulator) addEnergy(v int64) { p.amount.Lo += uint64(v) }
+
+// sum returns the exact sum, or the nearest bound and false if it does not fit.
+func (p *accumulator) sum() (v int64, ok bool) {
+	return clamp(gridloom.Int128{Hi: int64(p.sumHi), Lo: p.sumLo})
+}
+
+// pane returns the accumulator of the window that starts at w, which is not before
+// the bound. The pointer holds until the next call.
+func (s *State) pane(w gridloom.Millis) *accumulator {
+	n := len(s.panes)
+	if n > 0 && s.panes[n-1].start == w {
+		return &s.panes[n-1]
+	}
+	if n == 0 || s.panes[n-1].start < w {
+		s.grow()
+		s.panes = append(s.panes, accumulator{start: w})
+		return &s.panes[n]
+	}
+	i, found := slices.BinarySearchFunc(s.panes, w, func(p accumulator, w gridloom.Millis) int {
+		return int(max(-1, min(1, p.start-w)))
+	})
+	if !found {
+		s.grow()
+		s.panes = slices.Insert(s.panes, i, accumulator{start: w})
+		// The next pane may no longer be the first of its day, and then has no carry.
+		s.panes[i+1].flags &^= emitted
+	}
+	return &s.panes[i]
+}
+
+// grow makes room for one more accumulator: one at a time while there are few, since
+// a million series keep what they once needed.
+func (s *State) grow() {
+	if n := len(s.panes); n == cap(s.panes) && n < 4 {
+		s.panes = append(make([]accumulator, 0, n+1), s.panes...)
+	}
+}
+
+// drop removes the first n accumulators.
+func (s *State) drop(n int) {
+	if n == 0 {
+		return
+	}
+	rest := len(s.panes) - n
+	if cap(s.panes) >= 16 && rest <= 4 { // after a replay of months: let the room go
+		s.panes = append(make([]accumulator, 0, rest), s.panes[n:]...)
+		return
+	}
+	copy(s.panes, s.panes[n:])
+	clear(s.panes[rest:])
+	s.panes = s.panes[:rest]
+}

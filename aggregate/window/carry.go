@@ -1,0 +1,194 @@
+package window
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/gridloom/gridloom"
+)
+
+// carry is what a series hands over a window's start to the windows after it. It
+// follows from the winners that start before and from nothing else: neither their
+// orders nor the time of their arrival are in it.
+type carry struct {
+	last  point  // counters and gauges
+	run   *run   // counters
+	reach []span // intervals that start before and end after, by start and length
+	day   int32  // UTC day of the last pane before, as days since 1970; 0 if none or not on the same day
+}
+
+const (
+	carryVersion = 1
+
+	carrySameDay = 1 << 0 // a pane of the same UTC day lies before
+	carryLast    = 1 << 1
+	carryRun     = 1 << 2
+	carryReach   = 1 << 3
+)
+
+func dayOf(at gridloom.Millis) int32 { return int32(at.Floor(gridloom.Day) / gridloom.Day) }
+
+// carryBefore returns the carry at w, where w is not before the bound and after the
+// first n panes, and not after the others.
+func (s *State) carryBefore(k gridloom.Kind, n int, w gridloom.Millis) carry {
+	b := s.base
+	if n > 0 {
+		b.day = dayOf(s.panes[n-1].start)
+	}
+	switch k {
+	case gridloom.Counter, gridloom.Gauge:
+		decided := false
+		for i := n - 1; i >= 0; i-- {
+			p := &s.panes[i]
+			if p.run != nil && !decided {
+				b.run, decided = p.run, true
+			}
+			if p.n > 0 {
+				if !decided {
+					b.run = nil
+				}
+				b.last = point{p.start + gridloom.Millis(p.lastAt), p.last, p.lastQuality, true, p.serial}
+				break
+			}
+		}
+	case gridloom.Interval:
+		b.reach = reachingPast(s.reach, w)
+	}
+	return b
+}
+
+// reachingPast returns those of spans, which are sorted by start, that start before w and end after it.
+func reachingPast(spans []span, w gridloom.Millis) []span {
+	i, _ := slices.BinarySearchFunc(spans, w-gridloom.MaxInterval, func(x span, at gridloom.Millis) int {
+		return int(max(-1, min(1, x.start-at)))
+	})
+	var out []span
+	for ; i < len(spans) && spans[i].start < w; i++ {
+		if spans[i].end() > w {
+			out = append(out, spans[i])
+		}
+	}
+	return out
+}
+
+// append encodes b as the carry at bound.
+func (b *carry) append(dst []byte, bound gridloom.Millis) []byte {
+	var flags byte
+	if b.day != 0 && b.day == dayOf(bound) {
+		flags |= carrySameDay
+	}
+	if b.last.known {
+		flags |= carryLast
+	}
+	if b.run != nil {
+		flags |= carryRun
+	}
+	if len(b.reach) > 0 {
+		flags |= carryReach
+	}
+	dst = append(dst, carryVersion, flags)
+	if b.last.known {
+		dst = binary.AppendVarint(dst, int64(b.last.at))
+		dst = binary.AppendVarint(dst, b.last.value)
+		dst = binary.AppendUvarint(dst, uint64(b.last.quality))
+		dst = appendString(dst, b.last.serial)
+	}
+	if b.run != nil {
+		dst = b.run.append(dst)
+	}
+	if len(b.reach) > 0 {
+		dst = appendSpans(dst, b.reach)
+	}
+	return dst
+}
+
+func (r *run) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, r.count)
+	dst = binary.AppendVarint(dst, int64(r.firstAt))
+	dst = binary.AppendVarint(dst, r.firstValue)
+	dst = binary.AppendVarint(dst, int64(r.lastAt))
+	return binary.AppendVarint(dst, r.lastValue)
+}
+
+func appendSpans(dst []byte, spans []span) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(spans)))
+	for i := range spans {
+		dst = binary.AppendVarint(dst, int64(spans[i].start))
+		dst = binary.AppendUvarint(dst, uint64(spans[i].length))
+		dst = binary.AppendVarint(dst, spans[i].value)
+		dst = binary.AppendUvarint(dst, uint64(spans[i].quality))
+	}
+	return dst
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// decodeCarry reads what append wrote. An empty b is the carry of a series that starts.
+func decodeCarry(b []byte, bound gridloom.Millis) (carry, error) {
+	if len(b) == 0 {
+		return carry{}, nil
+	}
+	d := decoder{b: b}
+	c := d.carry(bound)
+	if d.bad || len(d.b) > 0 {
+		return carry{}, fmt.Errorf("%w: carry of %d bytes at %s is not readable", gridloom.ErrCorrupt, len(b), bound)
+	}
+	return c, nil
+}
+
+func (d *decoder) carry(bound gridloom.Millis) carry {
+	var c carry
+	if d.byte() != carryVersion {
+		d.bad = true
+		return c
+	}
+	flags := d.byte()
+	d.check(flags < 1<<4)
+	if flags&carrySameDay != 0 {
+		c.day = dayOf(bound)
+		d.check(c.day != 0)
+	}
+	if flags&carryLast != 0 {
+		c.last = point{d.instant(), d.value(), d.quality(), true, d.string()}
+		d.check(c.last.at < bound)
+	}
+	if flags&carryRun != 0 {
+		c.run = d.run()
+		d.check(c.run.lastAt < bound && c.last.known && c.run.firstAt > c.last.at)
+	}
+	if flags&carryReach != 0 {
+		c.reach = d.spans()
+		d.check(len(c.reach) > 0)
+		for i := range c.reach {
+			d.check(c.reach[i].start < bound && c.reach[i].end() > bound)
+		}
+	}
+	return c
+}
+
+func (d *decoder) run() *run {
+	r := &run{d.uvarint(), d.instant(), d.value(), d.instant(), d.value()}
+	d.check(r.count > 0 && r.firstAt <= r.lastAt)
+	return r
+}
+
+func (d *decoder) spans() []span {
+	n := d.count(4) // an instant takes at least one byte, as do length, value and quality
+	out := make([]span, 0, n)
+	for range n {
+		x := span{d.instant(), gridloom.Millis(d.uvarint()), d.value(), d.quality()}
+		d.check(x.length > 0 && x.length <= gridloom.MaxInterval)
+		if len(out) > 0 {
+			y := &out[len(out)-1]
+			d.check(y.start < x.start || (y.start == x.start && y.length < x.length))
+		}
+		if d.bad {
+			return nil
+		}
+		out = append(out, x)
+	}
+	return out
+}

@@ -1,0 +1,169 @@
+package window
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/gridloom/gridloom"
+)
+
+const (
+	stateVersion = 1
+
+	stateNewest = 1 << 0 // a reading was seen
+	stateVoid   = 1 << 1 // the newest is void
+	stateLast   = 1 << 2 // a counter's or gauge's last reading is known
+
+	paneN   = 1 << 4 // beside accFlags: readings start in it
+	paneRun = 1 << 5
+
+	minPane = 6 // bytes of an encoded accumulator, at least
+)
+
+// AppendState appends s to dst: a version byte, then varints. The same state always
+// gives the same bytes.
+func AppendState(dst []byte, s *State) []byte {
+	var flags byte
+	if s.newest.known {
+		flags |= stateNewest
+	}
+	if s.newest.void {
+		flags |= stateVoid
+	}
+	if s.last.known {
+		flags |= stateLast
+	}
+	dst = append(dst, stateVersion, flags)
+	dst = binary.AppendVarint(dst, int64(s.bound))
+	dst = binary.AppendVarint(dst, int64(s.next))
+	dst = binary.AppendVarint(dst, int64(s.watermark))
+	if n := &s.newest; n.known {
+		dst = binary.AppendVarint(dst, int64(n.start))
+		dst = binary.AppendVarint(dst, int64(n.length))
+		dst = binary.AppendVarint(dst, n.value)
+		dst = binary.AppendUvarint(dst, uint64(n.order))
+		dst = binary.AppendUvarint(dst, uint64(n.quality))
+		dst = appendString(dst, n.serial)
+	}
+	dst = s.base.append(dst, s.bound)
+	dst = appendSpans(dst, s.reach)
+	dst = binary.AppendUvarint(dst, uint64(len(s.panes)))
+	for i := range s.panes {
+		dst = s.panes[i].append(dst)
+	}
+	return dst
+}
+
+// DecodeState reads what AppendState wrote. Anything else is gridloom.ErrCorrupt.
+func DecodeState(b []byte) (State, error) {
+	d := decoder{b: b}
+	s := d.state()
+	if d.bad || len(d.b) > 0 {
+		return State{}, fmt.Errorf("%w: state of a series, %d bytes, is not readable", gridloom.ErrCorrupt, len(b))
+	}
+	return s, nil
+}
+
+func (d *decoder) state() State {
+	var s State
+	d.check(d.byte() == stateVersion)
+	flags := d.byte()
+	d.check(flags < 1<<3)
+	s.bound, s.next, s.watermark = d.instant(), d.instant(), d.instant()
+	if flags&stateNewest != 0 {
+		n := &s.newest
+		n.known, n.void = true, flags&stateVoid != 0
+		n.start, n.length, n.value = d.instant(), d.instant(), d.value()
+		n.order, n.quality, n.serial = gridloom.Order(d.uvarint()), d.quality(), d.string()
+		d.check(s.next > n.start)
+	} else {
+		d.check(flags&stateVoid == 0)
+	}
+	s.base = d.carry(s.bound)
+	d.check(s.base.reach == nil)
+	s.reach = d.spans()
+	n := d.count(minPane)
+	if d.bad {
+		return s
+	}
+	if n > 0 {
+		s.panes = make([]accumulator, n)
+	}
+	for i := range s.panes {
+		d.accumulator(&s.panes[i])
+		d.check(s.panes[i].start >= s.bound && (i == 0 || s.panes[i].start > s.panes[i-1].start))
+		if d.bad {
+			return s
+		}
+	}
+	if flags&stateLast != 0 {
+		// The last reading and the run after it are those that a carry now would hold.
+		now := s.carryBefore(gridloom.Counter, n, 0)
+		s.last, s.run = now.last, now.run
+		d.check(s.last.known && s.last.at < s.next)
+	} else {
+		d.check(!s.base.last.known)
+	}
+	return s
+}
+
+func (p *accumulator) append(dst []byte) []byte {
+	flags := byte(p.flags)
+	if p.n > 0 {
+		flags |= paneN
+	}
+	if p.run != nil {
+		flags |= paneRun
+	}
+	dst = binary.AppendVarint(dst, int64(p.start))
+	dst = append(dst, flags)
+	dst = binary.AppendUvarint(dst, uint64(p.coverage))
+	dst = binary.AppendUvarint(dst, uint64(p.quality))
+	dst = binary.AppendVarint(dst, p.amount.Hi)
+	dst = binary.AppendVarint(dst, int64(p.amount.Lo))
+	if p.n > 0 {
+		dst = binary.AppendUvarint(dst, uint64(p.n))
+		dst = binary.AppendVarint(dst, int64(p.sumHi))
+		dst = binary.AppendVarint(dst, int64(p.sumLo))
+		dst = binary.AppendVarint(dst, p.min)
+		dst = binary.AppendVarint(dst, p.max)
+		dst = binary.AppendVarint(dst, p.first)
+		dst = binary.AppendVarint(dst, p.last)
+		dst = binary.AppendUvarint(dst, uint64(p.firstAt))
+		dst = binary.AppendUvarint(dst, uint64(p.lastAt))
+		dst = binary.AppendUvarint(dst, uint64(p.lastQuality))
+		dst = appendString(dst, p.serial)
+	}
+	if p.run != nil {
+		dst = p.run.append(dst)
+	}
+	return dst
+}
+
+func (d *decoder) accumulator(p *accumulator) {
+	p.start = d.instant()
+	flags := d.byte()
+	d.check(flags < 1<<6 && flags&(1<<3) == 0)
+	p.flags = accFlags(flags & (1<<3 - 1))
+	p.coverage, p.quality = d.offset(), d.quality()
+	p.amount = gridloom.Int128{Hi: d.varint(), Lo: uint64(d.varint())}
+	if flags&paneN != 0 {
+		p.n = d.uint32()
+		hi := d.varint()
+		d.check(p.n > 0 && hi >= math.MinInt32 && hi <= math.MaxInt32)
+		p.sumHi, p.sumLo = int32(hi), uint64(d.varint())
+		p.min, p.max, p.first, p.last = d.value(), d.value(), d.value(), d.value()
+		p.firstAt, p.lastAt, p.lastQuality, p.serial = d.offset(), d.offset(), d.quality(), d.string()
+	}
+	if flags&paneRun != 0 {
+		p.run = d.run()
+	}
+}
+
+// offset reads a span within a window, in milliseconds.
+func (d *decoder) offset() int32 {
+	v := d.uint32()
+	d.check(v <= uint32(gridloom.Hour))
+	return int32(v)
+}

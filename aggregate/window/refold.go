@@ -1,0 +1,111 @@
+package window
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/gridloom/gridloom"
+)
+
+// Refold returns the state of a series from a stored carry and all its raw rows from
+// there on. bound is the start of the pane that the carry was stored with, or Bound
+// and Carry of a State; MinInt64 and an empty carry mean the beginning. rows are all
+// raw rows with Start >= bound, in any order: losers, voids and duplicates included.
+// It may sort them.
+//
+// Close and Open then emit every pane from bound on; EmptyPane tells what to do with
+// a stored one that is not among them. A carry that is not readable or does not fit
+// bound is gridloom.ErrCorrupt; a bound that is no window's start or a row before it is
+// gridloom.ErrInvalid.
+func (c *Config) Refold(k gridloom.Kind, bound gridloom.Millis, carry []byte, rows []Reading) (State, error) {
+	if bound == math.MinInt64 {
+		bound = 0
+	}
+	base, err := decodeCarry(carry, bound)
+	if err != nil {
+		return State{}, err
+	}
+	if bound < 0 || bound.Floor(c.Width) != bound {
+		return State{}, fmt.Errorf("%w: refold from %s, which is not the start of a window of %s", gridloom.ErrInvalid, bound, c.Width.Duration())
+	}
+	s := State{bound: bound, next: bound, last: base.last, run: base.run, base: base}
+	s.base.reach = nil
+	sortRows(k, rows)
+	if len(rows) > 0 && rows[0].Start < bound {
+		return State{}, fmt.Errorf("%w: refold from %s with a reading at %s", gridloom.ErrInvalid, bound, rows[0].Start)
+	}
+	if k == gridloom.Interval {
+		c.refoldIntervals(&s, base.reach, rows)
+		return s, nil
+	}
+	for len(rows) > 0 {
+		var r Reading
+		r, rows = resolve(k, rows)
+		if !r.Void {
+			c.take(k, &s, &r)
+		}
+		s.see(k, &r)
+	}
+	return s, nil
+}
+
+// Fold emits the panes that rows, all raw rows of a series in any order, give from
+// nothing: those closed at the watermark and then the open ones. It may sort rows. This
+// is a query as of an earlier time. The pane is valid until emit returns.
+func (c *Config) Fold(k gridloom.Kind, rows []Reading, watermark gridloom.Millis, emit func(*gridloom.Pane)) {
+	s, err := c.Refold(k, math.MinInt64, nil, rows)
+	if err != nil {
+		panic(fmt.Sprintf("window: fold of %d readings: %v", len(rows), err)) // no carry, no bound: only a reading before 1970
+	}
+	c.Open(k, &s, watermark, emit)
+}
+
+// sortRows sorts by time and, within an identity, by arrival.
+func sortRows(k gridloom.Kind, rows []Reading) {
+	order := func(a, b *Reading) int {
+		if c := cmp.Compare(a.Start, b.Start); c != 0 {
+			return c
+		}
+		if k == gridloom.Interval {
+			if c := cmp.Compare(a.Length, b.Length); c != 0 {
+				return c
+			}
+		}
+		return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.Place, b.Place))
+	}
+	for i := 1; i < len(rows); i++ {
+		if order(&rows[i-1], &rows[i]) > 0 { // rows from segments mostly are in order already
+			slices.SortFunc(rows, func(a, b Reading) int { return order(&a, &b) })
+			return
+		}
+	}
+}
+
+// resolve returns what the first identity of sorted rows says, and the rows after it:
+// the value of the row that wins with the order of that, but the arrival and serial
+// of the first row that said the same. A repetition raises the rank of what was said and
+// makes it neither later nor another device's.
+func resolve(k gridloom.Kind, rows []Reading) (Reading, []Reading) {
+	n := 1
+	for n < len(rows) && rows[n].Start == rows[0].Start && (k != gridloom.Interval || rows[n].Length == rows[0].Length) {
+		n++
+	}
+	if n == 1 {
+		return rows[0], rows[1:]
+	}
+	win := 0
+	for i := 1; i < n; i++ {
+		if rows[i].outranks(&rows[win]) {
+			win = i
+		}
+	}
+	first := 0
+	for !rows[first].says(&rows[win]) {
+		first++
+	}
+	r := rows[first]
+	r.Order = rows[win].Order
+	return r, rows[n:]
+}
