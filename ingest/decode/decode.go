@@ -48,7 +48,6 @@ type Decoder struct {
 
 	// One reading object (object.go).
 	top, item object
-	names     wire.RegisterNames
 	own       []gridloom.Scale // by register: for values in its own unit
 	shape     []predicted
 	lengths   lengthMemo

@@ -177,7 +177,7 @@ func (d *Decoder) key(n int) (k key, name []byte, ok bool) {
 	d.blanks()
 	k = wordOf(name)
 	if k == keyUnknown {
-		if id, ok := d.names.Find(name); ok {
+		if id, ok := wire.FindRegister(name); ok {
 			k = keyRegisters + key(id)
 		}
 	}

@@ -28,7 +28,7 @@ func (d *Decoder) name(o *object, k key, s []byte, ok bool) {
 	case k == keyUnit:
 		o.spoil(wire.Unit, "unit", "unit is a string, such as \"kWh\"")
 	case ok: // keyRegister
-		if o.register, ok = d.names.Find(s); !ok {
+		if o.register, ok = wire.FindRegister(s); !ok {
 			o.spoil(wire.Register, "register", fmt.Sprintf("%q is no register of the catalog", clip(string(s))))
 		}
 	default:

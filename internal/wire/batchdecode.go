@@ -227,8 +227,7 @@ func (d *batchDecoder) rows(f *seriesFields) {
 		d.bad(d.place(".value"), Syntax, fmt.Sprintf("%d values for %d instants: at has one number less than value", len(s.value), len(s.at)))
 		return
 	}
-	names := &d.c.scratch.names
-	id, ok := names.Find(f.register)
+	id, ok := FindRegister(f.register)
 	if !ok {
 		d.bad(d.place(".register"), Register, fmt.Sprintf("register %q is not in the catalog", f.register))
 		return

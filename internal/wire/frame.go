@@ -93,7 +93,6 @@ type scratch struct {
 	shapeRows []gridloom.RegisterID // the registers of all shapes, one after the other
 	last      []int64               // by register or agent
 	local     []int32               // by register: its index in the frame, -1 if none
-	names     RegisterNames
 	ids       []gridloom.RegisterID
 	series    seriesScratch
 }

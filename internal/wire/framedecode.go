@@ -121,7 +121,7 @@ func (f *frame) registers(c *Columns) error {
 		if fd.number != frameRegister {
 			continue
 		}
-		id, ok := s.names.Find(fd.bytes)
+		id, ok := FindRegister(fd.bytes)
 		if !ok {
 			return fmt.Errorf("frame: register %q: %w", fd.bytes, ErrNewer)
 		}

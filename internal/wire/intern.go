@@ -1,7 +1,5 @@
 package wire
 
-import "github.com/gridloom/gridloom"
-
 // maxInterned bounds the strings that a table remembers from one Reset to the
 // next: the meters of a partition come back in every frame, and a string of 12
 // bytes costs about 60 here. Past it the table forgets all and starts again.
@@ -70,33 +68,4 @@ func (t *interner) text(b []byte) string {
 		return s
 	}
 	return t.entries[t.learn(string(b))].s
-}
-
-// RegisterNames finds registers by OBIS code or alias from bytes, without
-// allocating. The zero value is ready. Not safe for concurrent use.
-type RegisterNames struct {
-	slots [128]registerName
-}
-
-type registerName struct {
-	name string
-	id   gridloom.RegisterID
-}
-
-// Find returns the register called name; ok is false if the catalog has none.
-func (r *RegisterNames) Find(name []byte) (id gridloom.RegisterID, ok bool) {
-	n := len(name)
-	if n == 0 {
-		return 0, false
-	}
-	// Codes differ in the middle and at the end, aliases at both ends.
-	s := &r.slots[(uint(name[n/2])*7+uint(name[n-1])*3+uint(name[0])+uint(n))%uint(len(r.slots))]
-	if s.name == string(name) {
-		return s.id, true
-	}
-	id, ok = gridloom.RegisterByName(string(name))
-	if ok {
-		*s = registerName{string(name), id}
-	}
-	return id, ok
 }
