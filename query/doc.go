@@ -1,0 +1,16 @@
+// Package query answers HTTP: the REST API under /api/v1, health and, on a
+// loopback listener, profiles. docs/api.md tells users what it promises.
+//
+// A request is read by params.go (times and spans in instant.go), guarded by
+// limit.go, and answered by a handler (handlers.go; windows.go and rows.go for the
+// two that read much). What an answer is read from is one snapshot per partition
+// (snapshot.go): the manifest that the owner's tail names, and that tail on top.
+// Segments and tails are sources that merge.go walks in the order (register,
+// meter, start); panes.go and readings.go decide which of several stored rows
+// counts, asof.go folds readings into the panes that were known at an earlier
+// time, steps.go joins panes into longer steps and groups.go joins series. The
+// rows that come out are cells of a table (table.go), written by json.go, csv.go or
+// arrow.go as they come, so that memory does not grow with the answer. decimal.go
+// prints thousandths without a floating point number in between. Failures become
+// RFC 9457 problems (problem.go) in one table (server.go).
+package query

@@ -1,0 +1,219 @@
+package query
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gridloom/gridloom"
+)
+
+// groupSum is what the series of one group say together in one step.
+type groupSum struct {
+	value      gridloom.Int128 // sum, or least or greatest, of the series' values; docs/api.md says which value
+	valued     uint32          // series that have one
+	series     uint32          // series with a pane here
+	n          int64
+	coverage   gridloom.Millis // of all series
+	least      int64           // of all readings
+	greatest   int64
+	computedAt gridloom.Millis
+	quality    gridloom.Quality
+	open       bool // some pane is not closed
+	extremes   bool // least and greatest are known
+}
+
+// chunkSteps is how many steps are kept side by side: a day of 15-minute windows
+// and a bit, so that a short query of a long series stays small.
+const chunkSteps = 128
+
+// group is one line of an answer with group_by.
+type group struct {
+	meter    string              // of byMeter
+	register gridloom.RegisterID // of byRegister; of byMeter one of the group, for kind and unit
+	chunks   map[int64]*[chunkSteps]groupSum
+}
+
+// groups joins the steps of many series. Rows come in the order (register, meter,
+// start), so a group by register is handed on as soon as the next begins; groups by
+// meter are held until the end.
+type groups struct {
+	by     grouping
+	agg    aggregation
+	step   gridloom.Millis
+	most   int64 // sums held at once
+	held   int64
+	emit   func(g *group, start gridloom.Millis, s *groupSum) error
+	named  map[string]*group // byMeter
+	last   *group
+	recent struct {
+		chunk int64
+		sums  *[chunkSteps]groupSum
+	}
+}
+
+func (g *groups) take(p *gridloom.Pane) error {
+	if err := g.enter(p); err != nil {
+		return err
+	}
+	place := int64(p.Start) / int64(g.step)
+	sums, err := g.chunk(place / chunkSteps)
+	if err != nil {
+		return err
+	}
+	sums[place%chunkSteps].add(p, g.agg)
+	return nil
+}
+
+// enter makes the group of p the last one.
+func (g *groups) enter(p *gridloom.Pane) error {
+	if g.by == byRegister {
+		if g.last != nil && g.last.register == p.Register {
+			return nil
+		}
+		if g.last != nil {
+			if err := g.hand(g.last); err != nil {
+				return err
+			}
+		}
+		g.last, g.held = &group{register: p.Register, chunks: map[int64]*[chunkSteps]groupSum{}}, 0
+	} else {
+		if g.last != nil && g.last.meter == p.Meter {
+			return nil
+		}
+		next := g.named[p.Meter]
+		if next == nil {
+			next = &group{meter: strings.Clone(p.Meter), register: p.Register, chunks: map[int64]*[chunkSteps]groupSum{}}
+			if g.named == nil {
+				g.named = map[string]*group{}
+			}
+			g.named[next.meter] = next
+		}
+		g.last = next
+	}
+	g.recent.sums = nil
+	return nil
+}
+
+func (g *groups) chunk(i int64) (*[chunkSteps]groupSum, error) {
+	if g.recent.sums != nil && g.recent.chunk == i {
+		return g.recent.sums, nil
+	}
+	sums := g.last.chunks[i]
+	if sums == nil {
+		if g.held += chunkSteps; g.held > max(g.most, chunkSteps) {
+			return nil, overLimit("step", fmt.Sprintf("more than %d steps of all groups would be held in memory", g.most),
+				"ask for a longer step, a shorter span or fewer meters")
+		}
+		sums = new([chunkSteps]groupSum)
+		g.last.chunks[i] = sums
+	}
+	g.recent.chunk, g.recent.sums = i, sums
+	return sums, nil
+}
+
+func (s *groupSum) add(p *gridloom.Pane, agg aggregation) {
+	s.series++
+	s.n += int64(p.N)
+	s.coverage += p.Coverage
+	s.quality |= p.Quality
+	s.open = s.open || !p.Closed
+	s.computedAt = max(s.computedAt, p.ComputedAt)
+	if p.N > 0 {
+		if !s.extremes {
+			s.least, s.greatest, s.extremes = p.Min, p.Max, true
+		}
+		s.least, s.greatest = min(s.least, p.Min), max(s.greatest, p.Max)
+	}
+	v, ok := measure(p)
+	if !ok {
+		return
+	}
+	s.valued++
+	switch {
+	case agg == aggSum || agg == aggAvg:
+		s.value = s.value.Add(gridloom.MulInt64(v, 1))
+	case s.valued == 1 || agg == aggMin && v < int64(s.value.Lo) || agg == aggMax && v > int64(s.value.Lo):
+		s.value = gridloom.MulInt64(v, 1)
+	}
+}
+
+// measure returns the one value that a pane brings into its group: the energy of a
+// counter or interval register, the time-weighted mean of a gauge, the sum of an
+// event register. ok is false if it has none.
+func measure(p *gridloom.Pane) (v int64, ok bool) {
+	switch p.Register.Info().Kind {
+	case gridloom.Counter, gridloom.Interval:
+		return p.Energy, p.HasEnergy
+	case gridloom.Gauge:
+		return timeWeightedMean(p)
+	case gridloom.Event:
+		return p.Sum, p.N > 0
+	}
+	return 0, false
+}
+
+// timeWeightedMean returns a gauge's mean over what is covered, in thousandths, rounded half to even.
+func timeWeightedMean(p *gridloom.Pane) (mean int64, ok bool) {
+	if p.Coverage <= 0 {
+		return 0, false
+	}
+	return roundDiv(p.TimeWeighted, int64(p.Coverage)), true
+}
+
+// result returns the group's value for agg; ok is false if no series had one.
+func (s *groupSum) result(agg aggregation) (v int64, ok bool) {
+	if s.valued == 0 {
+		return 0, false
+	}
+	if agg == aggAvg {
+		return roundDiv(s.value, int64(s.valued)), true
+	}
+	v, fits := clamp(s.value)
+	if !fits {
+		s.quality |= gridloom.Range
+	}
+	return v, true
+}
+
+func (g *groups) end() error {
+	if g.by == byRegister {
+		if g.last == nil {
+			return nil
+		}
+		return g.hand(g.last)
+	}
+	names := make([]string, 0, len(g.named))
+	for name := range g.named {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err := g.hand(g.named[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hand emits the steps of one group in time order.
+func (g *groups) hand(one *group) error {
+	places := make([]int64, 0, len(one.chunks))
+	for i := range one.chunks {
+		places = append(places, i)
+	}
+	slices.Sort(places)
+	for _, c := range places {
+		sums := one.chunks[c]
+		for i := range sums {
+			if sums[i].series == 0 {
+				continue
+			}
+			start := gridloom.Millis((c*chunkSteps + int64(i)) * int64(g.step))
+			if err := g.emit(one, start, &sums[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package query
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of the query tier.
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	rows     prometheus.Counter
+	retries  prometheus.Counter
+	partial  prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gridloom_query_requests_total", Help: "Requests answered, by route and status.",
+		}, []string{"route", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "gridloom_query_request_seconds", Help: "Time from a request to the end of its answer.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+		}, []string{"route"}),
+		rows: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "gridloom_query_rows_total", Help: "Rows written into answers.",
+		}),
+		retries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "gridloom_query_snapshot_retries_total", Help: "Snapshots thrown away because the partition changed its owner meanwhile.",
+		}),
+		partial: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "gridloom_query_partial_total", Help: "Partitions answered without their owner, for requests with partial=true.",
+		}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.requests, m.seconds, m.rows, m.retries, m.partial)
+	}
+	return m
+}
+
+func (m *metrics) served(route string, code int, took time.Duration) {
+	m.requests.WithLabelValues(route, strconv.Itoa(code)).Inc()
+	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+}

@@ -1,0 +1,73 @@
+package query
+
+import (
+	"slices"
+
+	"github.com/gridloom/gridloom"
+)
+
+// seriesRows gathers what merge hands out into the rows of one start of one series,
+// resolves them and hands on what counts: of each identity the winner, unless it is
+// a void; or with history every stored row once.
+type seriesRows struct {
+	from, to gridloom.Millis // readings that start in [from, to) are handed on
+	asOf     gridloom.Millis // rows that were logged later are left out; 0: none
+	history  bool
+	emit     func(r *gridloom.Reading) error
+
+	rows []gridloom.Reading // of one series and start
+}
+
+func (s *seriesRows) take(r *gridloom.Reading, _ int32) error {
+	if r.Start < s.from || r.Start >= s.to || s.asOf != 0 && r.LoggedAt > s.asOf {
+		return nil
+	}
+	if len(s.rows) > 0 {
+		if f := &s.rows[0]; f.Start != r.Start || f.Register != r.Register || f.Meter != r.Meter {
+			if err := s.end(); err != nil {
+				return err
+			}
+		}
+	}
+	s.rows = append(s.rows, *r)
+	return nil
+}
+
+// end hands on what is gathered.
+func (s *seriesRows) end() error {
+	rows := s.rows
+	s.rows = s.rows[:0]
+	if len(rows) > 1 {
+		rows = distinctRows(rows)
+	}
+	for i := range rows {
+		last := i+1 == len(rows) || rows[i+1].Length != rows[i].Length
+		if !s.history && (!last || rows[i].Void) {
+			continue
+		}
+		if err := s.emit(&rows[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// distinctRows sorts rows of one series and start by length, then rising in what
+// decides between rows of one identity, and drops rows that are the same row of the
+// log, seen in a segment and in a tail.
+func distinctRows(rows []gridloom.Reading) []gridloom.Reading {
+	slices.SortFunc(rows, func(a, b gridloom.Reading) int {
+		switch {
+		case a.Length != b.Length:
+			return int(a.Length - b.Length)
+		case a.Outranks(&b):
+			return 1
+		case b.Outranks(&a):
+			return -1
+		}
+		return 0
+	})
+	return slices.CompactFunc(rows, func(a, b gridloom.Reading) bool {
+		return a.Length == b.Length && a.Sequence == b.Sequence && a.Place == b.Place
+	})
+}

@@ -1,0 +1,142 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/internal/pane"
+)
+
+// openAtOnce is how many segments are read side by side. Each holds a row group's
+// columns; what is beyond, the smallest ones, is read into memory first.
+const openAtOnce = 48
+
+// paneSources opens the panes of a scan: a source for each large segment, one for
+// the small ones, one for each tail.
+func (s *Server) paneSources(ctx context.Context, sc *scan, q *windowsQuery) ([]*source[gridloom.Pane], error) {
+	columns := paneColumns(q)
+	var sources []*source[gridloom.Pane]
+	for _, snap := range sc.snaps {
+		if snap.tail != nil && len(snap.tail.Panes) > 0 {
+			sources = append(sources, fromTail(sc, snap.partition, snap.tail.Panes, s.order.ofPane))
+		}
+	}
+	return fromSegments(ctx, sc, s.limits.Buffered, sources, s.order.ofPane, func(seg pane.Segment, fn func(*gridloom.Pane) error) error {
+		return s.store.ReadPanes(ctx, seg, sc.sel, columns, fn)
+	})
+}
+
+// readingSources opens the readings of a scan in the same way.
+func (s *Server) readingSources(ctx context.Context, sc *scan) ([]*source[gridloom.Reading], error) {
+	var sources []*source[gridloom.Reading]
+	for _, snap := range sc.snaps {
+		if snap.tail != nil && len(snap.tail.Readings) > 0 {
+			sources = append(sources, fromTail(sc, snap.partition, snap.tail.Readings, s.order.ofReading))
+		}
+	}
+	return fromSegments(ctx, sc, s.limits.Buffered, sources, s.order.ofReading, func(seg pane.Segment, fn func(*gridloom.Reading) error) error {
+		return s.store.ReadRaw(ctx, seg, sc.sel, fn)
+	})
+}
+
+// fromTail makes a source of what an owner holds. It sorts the rows.
+func fromTail[T any](sc *scan, partition int, rows []T, keyOf func(*T) key) *source[T] {
+	sc.buffered += int64(len(rows))
+	slices.SortFunc(rows, func(a, b T) int {
+		ka, kb := keyOf(&a), keyOf(&b)
+		switch {
+		case ka.less(&kb):
+			return -1
+		case kb.less(&ka):
+			return 1
+		}
+		return 0
+	})
+	return inMemory(fmt.Sprintf("the tail of partition %d", partition), tailRank, rows)
+}
+
+// fromSegments adds sources for the segments of a scan. On failure it stops those that it made.
+func fromSegments[T any](
+	ctx context.Context, sc *scan, most int64, sources []*source[T], keyOf func(*T) key,
+	read func(seg pane.Segment, fn func(*T) error) error,
+) ([]*source[T], error) {
+	segments := slices.Clone(sc.segments)
+	slices.SortStableFunc(segments, func(a, b scanSegment) int { return int(b.Rows - a.Rows) })
+	large := segments[:min(len(segments), openAtOnce)]
+	small, err := buffer(ctx, sc, most, segments[len(large):], keyOf, read)
+	if err != nil {
+		return nil, err
+	}
+	if small != nil {
+		sources = append(sources, small)
+	}
+	for _, seg := range large {
+		sources = append(sources, stream(ctx, seg.Path, seg.rank, func(fn func(*T) error) error {
+			if err := read(seg.Segment, fn); err != nil {
+				return segmentFailed(&seg, err)
+			}
+			return nil
+		}))
+	}
+	return sources, nil
+}
+
+// buffer reads the rows of small segments into one sorted source, nil if there are none.
+func buffer[T any](
+	ctx context.Context, sc *scan, most int64, segments []scanSegment, keyOf func(*T) key,
+	read func(seg pane.Segment, fn func(*T) error) error,
+) (*source[T], error) {
+	var rows []T
+	var ranks []int32
+	for i := range segments {
+		seg := &segments[i]
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		err := read(seg.Segment, func(row *T) error {
+			if sc.buffered++; sc.buffered > most {
+				return overLimit("from", fmt.Sprintf("the rows asked for lie in %d files, and more than %d of them would be held in memory to sort them", len(sc.segments), most),
+					"ask for a shorter span or fewer meters")
+			}
+			rows, ranks = append(rows, *row), append(ranks, seg.rank)
+			return nil
+		})
+		if err != nil {
+			return nil, segmentFailed(seg, err)
+		}
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	order := make([]int32, len(rows))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortStableFunc(order, func(a, b int32) int {
+		ka, kb := keyOf(&rows[a]), keyOf(&rows[b])
+		switch {
+		case ka.less(&kb):
+			return -1
+		case kb.less(&ka):
+			return 1
+		}
+		return 0
+	})
+	sorted, sortedRanks := make([]T, len(rows)), make([]int32, len(rows))
+	for to, from := range order {
+		sorted[to], sortedRanks[to] = rows[from], ranks[from]
+	}
+	s := inMemory("small segments", 0, sorted)
+	s.ranks = sortedRanks
+	return s, nil
+}
+
+// segmentFailed names the segment, unless the failure is the reader's own wish to stop.
+func segmentFailed(seg *scanSegment, err error) error {
+	if asProblem(err) != nil || err == errStopped { //nolint:errorlint // it is our own, handed back as it is
+		return err
+	}
+	return fileFailed(seg.partition, seg.Path, err)
+}

@@ -1,0 +1,196 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/pane"
+)
+
+// listWindows answers GET /windows.
+func (s *Server) listWindows(w http.ResponseWriter, r *http.Request) error {
+	p := newParams(r.URL.RawQuery, s.cfg.Now(), &s.limits)
+	q, err := p.windowsParams(s.cfg.Window.Width)
+	if err != nil {
+		return err
+	}
+	if q.format, err = formatOf(r, p.one("format")); err != nil {
+		return err
+	}
+	sel := pane.Selector{Meters: q.meters, Registers: q.registers, From: q.from, To: q.to}
+	kind := pane.KindPane
+	if q.asOf != 0 { // folded from the beginning of each series
+		kind, sel.From, sel.To = pane.KindRaw, 0, 0
+	}
+	return s.scan(w, r, &q.selection, kind, sel, func(ctx context.Context, sc *scan) error {
+		head := append(q.head(sc), field{"step", kindSpan, number(int64(q.step))})
+		t := windowTable(&q, head)
+		if q.group != noGrouping {
+			t = groupTable(&q, append(head, field{"group_by", kindString, text(groupNames[q.group])}, field{"agg", kindString, text(aggNames[q.agg])}))
+		}
+		return s.answer(w, r, q.format, t, func(enc encoder) error { return s.windows(ctx, sc, &q, enc) })
+	})
+}
+
+// windows walks the panes that q asks for and writes what comes of them.
+func (s *Server) windows(ctx context.Context, sc *scan, q *windowsQuery, enc encoder) error {
+	var out paneSink = &windowRows{q: q, enc: enc}
+	if q.group != noGrouping {
+		out = &groups{by: q.group, agg: q.agg, step: q.step, most: s.limits.Steps, emit: groupRows(q, enc)}
+	}
+	watermark := s.watermarks(sc.snaps, q.asOf)
+	out = &countSeries{most: s.limits.Series, next: &steps{window: s.cfg.Window, step: q.step, watermark: watermark, next: out}}
+	if q.asOf == 0 {
+		newest := &newestPanes{from: q.from, to: q.to, next: out}
+		sources, err := s.paneSources(ctx, sc, q)
+		if err != nil {
+			return err
+		}
+		if err := merge(sources, s.order.ofPane, newest.take); err != nil {
+			return err
+		}
+		return newest.end()
+	}
+	fold := &foldSeries{window: s.cfg.Window, asOf: q.asOf, watermark: watermark, next: func(p *gridloom.Pane) error {
+		if p.Start >= q.to || p.Start+p.Length <= q.from || window.IsEmpty(p) {
+			return nil
+		}
+		return out.take(p)
+	}}
+	sources, err := s.readingSources(ctx, sc)
+	if err != nil {
+		return err
+	}
+	if err := merge(sources, s.order.ofReading, fold.take); err != nil {
+		return err
+	}
+	if err := fold.end(); err != nil {
+		return err
+	}
+	return out.end()
+}
+
+// listReadings answers GET /readings.
+func (s *Server) listReadings(w http.ResponseWriter, r *http.Request) error {
+	p := newParams(r.URL.RawQuery, s.cfg.Now(), &s.limits)
+	q, err := p.readingsParams()
+	if err != nil {
+		return err
+	}
+	if q.format, err = formatOf(r, p.one("format")); err != nil {
+		return err
+	}
+	sel := pane.Selector{Meters: q.meters, Registers: q.registers, From: q.from, To: q.to}
+	return s.scan(w, r, &q.selection, pane.KindRaw, sel, func(ctx context.Context, sc *scan) error {
+		return s.answer(w, r, q.format, readingTable(&q, q.head(sc)), func(enc encoder) error {
+			sources, err := s.readingSources(ctx, sc)
+			if err != nil {
+				return err
+			}
+			rows := &seriesRows{from: q.from, to: q.to, asOf: q.asOf, history: q.history, emit: readingRows(&q, enc)}
+			if err := merge(sources, s.order.ofReading, rows.take); err != nil {
+				return err
+			}
+			return rows.end()
+		})
+	})
+}
+
+// head is what an answer says once, before its rows.
+func (sel *selection) head(sc *scan) []field {
+	head := []field{
+		{"from", kindInstant, instant(sel.from)}, {"to", kindInstant, instant(sel.to)},
+		{"partial", kindBool, flag(isPartial(sc.snaps))},
+	}
+	if sel.asOf != 0 {
+		head = append(head, field{"as_of", kindInstant, instant(sel.asOf)})
+	}
+	return head
+}
+
+// scan is what one query reads: a snapshot of each partition that it touches and
+// the segments that may hold rows for it.
+type scan struct {
+	snaps    []*snapshot
+	sel      pane.Selector
+	segments []scanSegment
+	buffered int64 // rows held in memory
+}
+
+type scanSegment struct {
+	pane.Segment
+	partition int
+	rank      int32 // among all of the scan; of one partition in the manifest's order
+}
+
+// meterShare is the part of a segment's rows that a query for named meters is
+// thought to read, the others being passed over by row group.
+const meterShare = 8
+
+// scan waits for its turn, takes the snapshots and lets answer read them, all within the time of the request.
+func (s *Server) scan(w http.ResponseWriter, r *http.Request, q *selection, kind pane.Kind, sel pane.Selector, answer func(ctx context.Context, sc *scan) error) error {
+	ctx, cancel := context.WithTimeout(r.Context(), q.timeout)
+	defer cancel()
+	leave, err := s.gate.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	sc := &scan{sel: sel}
+	if sc.snaps, err = s.snapshots(ctx, sel, q.partial); err != nil {
+		return err
+	}
+	rows, err := s.findSegments(ctx, sc, kind)
+	if err != nil {
+		return err
+	}
+	if err := checkKept(sc.snaps, q); err != nil {
+		return err
+	}
+	if sel.Meters != nil {
+		rows /= meterShare
+	}
+	if rows > s.limits.HeavyRows {
+		leave, err := s.gate.enterHeavy(ctx)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	markPartial(w, isPartial(sc.snaps))
+	if deadline, ok := ctx.Deadline(); ok { // a client that does not read must not hold its place
+		_ = http.NewResponseController(w).SetWriteDeadline(deadline) // not every writer can; the context still ends the reading
+	}
+	return answer(ctx, sc)
+}
+
+// findSegments lists the segments that may hold rows for the scan, and how many rows they have.
+func (s *Server) findSegments(ctx context.Context, sc *scan, kind pane.Kind) (rows int64, err error) {
+	for _, snap := range sc.snaps {
+		if snap.manifest == nil {
+			continue
+		}
+		for seg, err := range s.store.Segments(ctx, snap.manifest, kind, sc.sel) {
+			if err != nil {
+				return 0, fmt.Errorf("partition %d: %w", snap.partition, err)
+			}
+			rows += seg.Rows
+			sc.segments = append(sc.segments, scanSegment{seg, snap.partition, int32(len(sc.segments))})
+		}
+	}
+	return rows, nil
+}
+
+// checkKept refuses a query as of an earlier time that begins before the readings that are still kept.
+func checkKept(snaps []*snapshot, q *selection) error {
+	for _, snap := range snaps {
+		if m := snap.manifest; q.asOf != 0 && m != nil && m.RawFrom > q.from {
+			return overLimit("from", fmt.Sprintf("readings before %s are no longer kept, and as_of needs them", m.RawFrom),
+				"ask from then on, or without as_of")
+		}
+	}
+	return nil
+}
