@@ -1,0 +1,69 @@
+package pane
+
+import (
+	"container/list"
+	"sync"
+)
+
+// cache keeps the bytes of files that were found whole, the least recently used
+// of which go when they are more than max bytes. Safe for concurrent use.
+type cache struct {
+	mu    sync.Mutex
+	max   int64
+	bytes int64
+	files map[string]*list.Element // of *cached
+	order list.List                // most recent first
+}
+
+type cached struct {
+	path string
+	crc  uint32
+	data []byte
+}
+
+// get returns a file's bytes if the cache holds them with this crc.
+func (c *cache) get(path string, crc uint32) ([]byte, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.files[path]
+	if !ok {
+		return nil, false
+	}
+	f := e.Value.(*cached)
+	if f.crc != crc {
+		return nil, false
+	}
+	c.order.MoveToFront(e)
+	return f.data, true
+}
+
+// put keeps a file's bytes, unless it would push out a quarter of the others.
+func (c *cache) put(path string, crc uint32, data []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	size := int64(len(data))
+	if _, ok := c.files[path]; ok || size > c.max/4 {
+		return
+	}
+	if c.files == nil {
+		c.files = map[string]*list.Element{}
+	}
+	c.files[path] = c.order.PushFront(&cached{path, crc, data})
+	c.bytes += size
+	for c.bytes > c.max {
+		c.dropLast()
+	}
+}
+
+func (c *cache) dropLast() {
+	e := c.order.Back()
+	f := c.order.Remove(e).(*cached)
+	delete(c.files, f.path)
+	c.bytes -= int64(len(f.data))
+}
+
+func (c *cache) size() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bytes
+}

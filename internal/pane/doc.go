@@ -1,0 +1,14 @@
+// Package pane keeps what an owner has made of a partition: Parquet segments of
+// readings, panes and snapshots, and the manifests that list them. Bytes are laid
+// out as docs/format/segment.md says.
+//
+// Store (store.go, cache.go) writes and reads files of a blob.Store, checks the
+// CRC-32C of each and names the file that it refuses. Segment (segment.go,
+// filter.go) says what a file may hold, so that a reader can pass it over; Manifest
+// (manifest.go, seal.go) lists segments, the older ones in sealed lists. raw.go,
+// panes.go and snapshot.go turn rows into columns and back. Below them, schema.go
+// names the columns, sort.go orders rows, encode.go and dictionary.go write Parquet
+// column chunks, decode.go and hybrid.go read them, and choose.go finds the rows
+// that a Selector wants. tail.go holds what an owner answers beside the segments,
+// inspect.go prints files for a person.
+package pane

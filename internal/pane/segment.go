@@ -1,0 +1,90 @@
+package pane
+
+import (
+	"slices"
+
+	"github.com/gridloom/gridloom"
+)
+
+// Kind says what a segment holds.
+type Kind string
+
+// The kinds of segments. Registry and audit segments are not written yet.
+const (
+	KindRaw      Kind = "raw"
+	KindPane     Kind = "pane"
+	KindSnapshot Kind = "snapshot"
+	KindRegistry Kind = "registry"
+	KindAudit    Kind = "audit"
+)
+
+// Segment names an immutable Parquet file and says what it may hold. Ranges are
+// closed unless they say otherwise.
+type Segment struct {
+	Path  string `json:"path"`
+	CRC   uint32 `json:"crc"` // CRC-32C of the whole file
+	Bytes int64  `json:"bytes"`
+	Kind  Kind   `json:"kind"`
+	Rows  int64  `json:"rows"`
+	Level int    `json:"level,omitempty"` // 0 as committed, rising with compaction
+	Epoch uint64 `json:"epoch"`           // of the owner that wrote it
+
+	MinSeq    uint64          `json:"min_seq"` // raw: log sequences; pane: revisions; snapshot: the sequence that it covers
+	MaxSeq    uint64          `json:"max_seq"`
+	MinLogged gridloom.Millis `json:"min_logged"` // raw: log times; pane: of the revisions; snapshot: its log time
+	MaxLogged gridloom.Millis `json:"max_logged"`
+	MinStart  gridloom.Millis `json:"min_start"` // not of a snapshot
+	MaxEnd    gridloom.Millis `json:"max_end"`   // exclusive; an instant spans 1 ms
+
+	MinMeter  string   `json:"min_meter"`
+	MaxMeter  string   `json:"max_meter"`
+	Meters    Filter   `json:"meters,omitempty"` // nil: may hold any of the range
+	Registers []string `json:"registers"`        // OBIS codes, sorted
+}
+
+// MayHold reports whether the segment may hold a row that sel chooses. False is certain.
+func (g *Segment) MayHold(sel *Selector) bool {
+	if sel.To != 0 && g.MinStart >= sel.To || g.MaxEnd <= sel.From {
+		return false
+	}
+	if g.Kind == KindRaw && sel.After != 0 && g.MaxSeq <= sel.After {
+		return false
+	}
+	return g.mayHoldRegister(sel) && g.mayHoldMeter(sel)
+}
+
+func (g *Segment) mayHoldRegister(sel *Selector) bool {
+	if sel.Registers == nil {
+		return true
+	}
+	return slices.ContainsFunc(sel.Registers, func(id gridloom.RegisterID) bool {
+		_, found := slices.BinarySearch(g.Registers, id.Info().Code)
+		return found
+	})
+}
+
+func (g *Segment) mayHoldMeter(sel *Selector) bool {
+	if sel.Meters == nil {
+		return true
+	}
+	first, _ := slices.BinarySearch(sel.Meters, g.MinMeter)
+	for _, m := range sel.Meters[first:] {
+		if m > g.MaxMeter {
+			return false
+		}
+		if g.Meters.MayHold(m) {
+			return true
+		}
+	}
+	return false
+}
+
+// Where says to which partition and epoch a new file belongs.
+type Where struct {
+	Generation uint32
+	Partition  int
+	Epoch      uint64
+}
+
+// span returns the part of time that a row covers: an instant 1 ms.
+func span(length gridloom.Millis) gridloom.Millis { return max(length, 1) }

@@ -1,0 +1,74 @@
+package pane
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/gridloom/gridloom"
+)
+
+// SnapshotRow is the state of one series at a place of the log, encoded by package window.
+type SnapshotRow struct {
+	Meter    string
+	Register gridloom.RegisterID
+	State    []byte
+}
+
+// WriteSnapshot stores the states of all series after the frames up to log
+// sequence seq, whose greatest log time is logTime. Rows may be empty: nothing was
+// seen yet.
+func (s *Store) WriteSnapshot(ctx context.Context, where Where, rows []SnapshotRow, logTime gridloom.Millis, seq uint64) (Segment, error) {
+	seg := Segment{
+		Kind: KindSnapshot, Rows: int64(len(rows)), Epoch: where.Epoch,
+		MinSeq: seq, MaxSeq: seq, MinLogged: logTime, MaxLogged: logTime,
+	}
+	return s.writeRows(ctx, where, seg, func(seg *Segment) ([]byte, error) {
+		order := arrange(len(rows), func(i int) (gridloom.RegisterID, string) { return rows[i].Register, rows[i].Meter },
+			func(i, j int32) int { return bytes.Compare(rows[i].State, rows[j].State) })
+		seg.setSeries(&order)
+		return encodeSnapshot(s.mem, where, rows, order.rows)
+	})
+}
+
+func encodeSnapshot(mem memory.Allocator, where Where, rows []SnapshotRow, order []int32) ([]byte, error) {
+	e := newEncoder(mem, snapshotFields(), 2*len(rows), notesOf(KindSnapshot, where))
+	var register, meter []string
+	var state [][]byte
+	for lo := 0; lo < len(order); lo += groupRows {
+		register, meter, state = register[:0], meter[:0], state[:0]
+		for _, i := range order[lo:min(lo+groupRows, len(order))] {
+			r := &rows[i]
+			register, meter, state = append(register, r.Register.Info().Code), append(meter, r.Meter), append(state, r.State)
+		}
+		e.startGroup()
+		e.strings(register)
+		e.strings(meter)
+		e.blobs(state, nil)
+	}
+	return e.finish()
+}
+
+// ReadSnapshot calls fn for every row of a snapshot, in file order. Pointer,
+// strings and errors are as with ReadRaw; State is valid during the call only.
+func (s *Store) ReadSnapshot(ctx context.Context, seg Segment, fn func(*SnapshotRow) error) error {
+	return s.readRows(ctx, seg, KindSnapshot, nil, func(data []byte) (tally, error) {
+		return decodeSnapshot(ctx, s.mem, data, fn)
+	})
+}
+
+func decodeSnapshot(ctx context.Context, mem memory.Allocator, data []byte, fn func(*SnapshotRow) error) (tally, error) {
+	return decodeGroups(ctx, mem, data, snapshotFields(), &Selector{}, false, func(d *decoder, c *chosen) error {
+		state, err := d.chunk(snapState)
+		if err != nil {
+			return err
+		}
+		var r SnapshotRow
+		return state.blobs(c.lo, c.hi, func(row int, v []byte) error {
+			i := row - c.lo
+			r = SnapshotRow{Meter: c.meters[c.meter[i]], Register: c.registers[c.register[i]], State: v}
+			return stopped(fn(&r))
+		})
+	})
+}

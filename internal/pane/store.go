@@ -1,0 +1,248 @@
+package pane
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"runtime/debug"
+	"strings"
+
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/internal/blob"
+)
+
+// StoreOptions are the settings of a Store; the zero value is good.
+type StoreOptions struct {
+	CacheBytes int64                 // of verified files kept in memory; 0 is DefaultCacheBytes, less than 0 none
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// DefaultCacheBytes is what a Store keeps in memory unless told otherwise.
+const DefaultCacheBytes = 64 << 20
+
+// Store writes and reads the segments and manifests of all partitions. Safe for
+// concurrent use.
+type Store struct {
+	blobs   blob.Store
+	cache   cache
+	metrics *metrics
+	mem     memory.Allocator
+}
+
+// NewStore returns a Store of the files of b.
+func NewStore(b blob.Store, opt StoreOptions) *Store {
+	s := &Store{blobs: b, mem: memory.NewGoAllocator()}
+	s.cache.max = opt.CacheBytes
+	if opt.CacheBytes == 0 {
+		s.cache.max = DefaultCacheBytes
+	}
+	s.metrics = newMetrics(opt.Registerer, &s.cache)
+	return s
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// prefix is where the files of a partition lie.
+func prefix(generation uint32, partition int) string {
+	return fmt.Sprintf("g%d/p%d/", generation, partition)
+}
+
+// Files returns all files of a partition, sorted by path, those of older epochs
+// and those that no manifest names included.
+func (s *Store) Files(ctx context.Context, generation uint32, partition int) ([]blob.Info, error) {
+	return s.blobs.List(ctx, prefix(generation, partition))
+}
+
+// put stores a file under a name that was never used and never will be again.
+func (s *Store) put(ctx context.Context, where Where, kind string, seq uint64, ending string, data []byte) (gridloom.FileRef, error) {
+	name := fmt.Sprintf("%se%d/%s-%d-%s.%s", prefix(where.Generation, where.Partition), where.Epoch, kind, seq,
+		strings.ToLower(rand.Text()[:13]), ending)
+	if err := s.blobs.Put(ctx, name, data); err != nil {
+		return gridloom.FileRef{}, err
+	}
+	ref := gridloom.FileRef{Path: name, CRC: crc32.Checksum(data, castagnoli)}
+	s.cache.put(name, ref.CRC, data)
+	s.metrics.written.WithLabelValues(kind).Inc()
+	s.metrics.writtenBytes.WithLabelValues(kind).Add(float64(len(data)))
+	return ref, nil
+}
+
+// fetch returns the bytes of a file, which nobody may change, after checking them.
+func (s *Store) fetch(ctx context.Context, kind string, ref gridloom.FileRef) ([]byte, error) {
+	if data, ok := s.cache.get(ref.Path, ref.CRC); ok {
+		s.metrics.cached.Inc()
+		return data, nil
+	}
+	data, err := s.blobs.Get(ctx, ref.Path)
+	if err != nil {
+		if errors.Is(err, gridloom.ErrNotFound) {
+			s.metrics.refused.Inc()
+			return nil, fmt.Errorf("%s %s is listed but gone; restore it from a backup of the store: %w", kind, ref.Path, err)
+		}
+		return nil, err
+	}
+	if crc := crc32.Checksum(data, castagnoli); crc != ref.CRC {
+		return nil, s.refuse(kind, ref.Path, fmt.Errorf("crc is %08x, want %08x (%d bytes)", crc, ref.CRC, len(data)))
+	}
+	s.cache.put(ref.Path, ref.CRC, data)
+	s.metrics.read.WithLabelValues(kind).Inc()
+	s.metrics.readBytes.WithLabelValues(kind).Add(float64(len(data)))
+	return data, nil
+}
+
+// refuse names a file that is not what was written, and what to do.
+func (s *Store) refuse(kind, path string, why error) error {
+	s.metrics.refused.Inc()
+	return fmt.Errorf("%w: %s %s: %w; leave it where it is, check the disk, restore the file from a backup of the store",
+		gridloom.ErrCorrupt, kind, path, why)
+}
+
+// setSeries fills in what an arrangement knows.
+func (g *Segment) setSeries(a *arrangement) {
+	g.Registers = a.registers
+	if len(a.meters) == 0 {
+		return
+	}
+	g.MinMeter, g.MaxMeter = strings.Clone(a.meters[0]), strings.Clone(a.meters[len(a.meters)-1])
+	g.Meters = newFilter(a.meters)
+}
+
+// writeRows builds a segment's bytes and stores them.
+func (s *Store) writeRows(ctx context.Context, where Where, seg Segment, build func(*Segment) ([]byte, error)) (Segment, error) {
+	if seg.Rows == 0 && seg.Kind != KindSnapshot {
+		return Segment{}, fmt.Errorf("%w: a %s segment without rows", gridloom.ErrInvalid, seg.Kind)
+	}
+	if err := ctx.Err(); err != nil {
+		return Segment{}, err
+	}
+	data, err := guard(func() ([]byte, error) { return build(&seg) })
+	if err != nil {
+		return Segment{}, fmt.Errorf("encode %s segment of partition %d: %w", seg.Kind, where.Partition, err)
+	}
+	ref, err := s.put(ctx, where, string(seg.Kind), seg.MinSeq, "parquet", data)
+	if err != nil {
+		return Segment{}, err
+	}
+	seg.Path, seg.CRC, seg.Bytes = ref.Path, ref.CRC, int64(len(data))
+	return seg, nil
+}
+
+// readRows hands a segment's verified bytes to decode, unless the segment cannot
+// hold rows of sel; nil is a reader of everything.
+func (s *Store) readRows(ctx context.Context, seg Segment, kind Kind, sel *Selector, decode func(data []byte) (tally, error)) error {
+	if seg.Kind != kind {
+		return fmt.Errorf("%w: %s is a %s segment, not %s", gridloom.ErrInvalid, seg.Path, seg.Kind, kind)
+	}
+	if sel != nil && !seg.MayHold(sel) {
+		return nil
+	}
+	data, err := s.fetch(ctx, string(kind), gridloom.FileRef{Path: seg.Path, CRC: seg.CRC})
+	if err != nil {
+		return err
+	}
+	t, err := guard(func() (tally, error) { return decode(data) })
+	s.metrics.rows.Add(float64(t.rows))
+	s.metrics.groups.Add(float64(t.groups))
+	s.metrics.passed.Add(float64(t.passed))
+	var stop stop
+	switch {
+	case err == nil && t.total != seg.Rows:
+		return s.refuse(string(kind), seg.Path, fmt.Errorf("%d rows, want %d", t.total, seg.Rows))
+	case err == nil:
+		return nil
+	case errors.As(err, &stop):
+		return stop.err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	default:
+		return s.refuse(string(kind), seg.Path, err)
+	}
+}
+
+// tally counts what a reader did.
+type tally struct {
+	total          int64 // rows of the file
+	rows           int64 // decoded
+	groups, passed int
+}
+
+// stop carries an error of a caller's function out of the decoder.
+type stop struct{ err error }
+
+func (s stop) Error() string { return s.err.Error() }
+
+func stopped(err error) error {
+	if err != nil {
+		return stop{err}
+	}
+	return nil
+}
+
+// decodeGroups calls do with the chosen rows of every row group that may hold some.
+func decodeGroups(ctx context.Context, mem memory.Allocator, data []byte, fields []field, sel *Selector, timed bool,
+	do func(*decoder, *chosen) error,
+) (t tally, err error) {
+	d, err := newDecoder(mem, data, fields)
+	if err != nil {
+		return t, err
+	}
+	var c chosen
+	for i := range d.groups() {
+		if err := ctx.Err(); err != nil {
+			return t, err
+		}
+		if err := d.open(i); err != nil {
+			return t, err
+		}
+		t.total += int64(d.rows)
+		if d.rows == 0 || !d.mayHold(sel, timed) {
+			t.passed++
+			continue
+		}
+		t.groups++
+		if err := d.choose(&c, sel, timed); err != nil {
+			return t, err
+		}
+		if c.empty() {
+			continue
+		}
+		t.rows += int64(c.hi - c.lo)
+		if err := do(d, &c); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// guard turns a panic of the Parquet library, which damaged files provoke, into an error.
+func guard[T any](do func() (T, error)) (v T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("parquet library: %v\n%s", r, firstFrames(debug.Stack()))
+		}
+	}()
+	return do()
+}
+
+// firstFrames keeps the part of a stack that names the culprit.
+func firstFrames(stack []byte) string {
+	lines := strings.SplitN(string(stack), "\n", 16)
+	return strings.Join(lines[min(7, len(lines)-1):len(lines)-1], "\n")
+}
+
+// notesOf is what a segment says of itself.
+func notesOf(kind Kind, where Where) []note {
+	return []note{
+		{"gridloom.format", fmt.Sprint(FormatVersion)},
+		{"gridloom.kind", string(kind)},
+		{"gridloom.level", "0"},
+		{"gridloom.generation", fmt.Sprint(where.Generation)},
+		{"gridloom.partition", fmt.Sprint(where.Partition)},
+		{"gridloom.epoch", fmt.Sprint(where.Epoch)},
+	}
+}
