@@ -94,3 +94,14 @@ func clamp(x gridloom.Int128) (v int64, ok bool) {
 	}
 	return math.MaxInt64, false
 }
+
+// SamePane reports whether a and b say the same of a window, whenever and for
+// whichever series they were made: Meter, Register, Revision and ComputedAt are not compared.
+func SamePane(a, b *gridloom.Pane) bool {
+	return a.Start == b.Start && a.Length == b.Length && a.Closed == b.Closed &&
+		a.N == b.N && a.Coverage == b.Coverage && a.Quality == b.Quality &&
+		a.Sum == b.Sum && a.Min == b.Min && a.Max == b.Max && a.First == b.First && a.Last == b.Last &&
+		a.FirstAt == b.FirstAt && a.LastAt == b.LastAt && a.TimeWeighted == b.TimeWeighted &&
+		a.Energy == b.Energy && a.HasEnergy == b.HasEnergy &&
+		(a.Carry == nil) == (b.Carry == nil) && string(a.Carry) == string(b.Carry)
+}
