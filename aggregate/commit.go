@@ -1,0 +1,259 @@
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/pane"
+)
+
+// commit is one attempt to move position and result together. The loop fills it
+// and goes on; save runs beside the loop and touches nothing but the commit.
+type commit struct {
+	head     gridloom.Head // as it will be swapped in, all but the manifest's reference
+	revision uint64        // of the head that it replaces
+	base     *pane.Manifest
+	where    pane.Where
+
+	readings   []gridloom.Reading
+	panes      []gridloom.Pane
+	duplicates uint64             // dropped since the last commit
+	snapshot   []pane.SnapshotRow // nil when none is due
+
+	// What is already stored when an attempt is repeated: segments are written once.
+	segments  []pane.Segment
+	rawDone   bool
+	panesDone bool
+	snapped   *pane.Segment
+	manifest  *pane.Manifest
+}
+
+// commitResult is what save reports back to the loop.
+type commitResult struct {
+	c        *commit
+	revision uint64
+	err      error
+	took     time.Duration
+}
+
+// due reports whether a commit should start now.
+func (p *partition) due(now time.Time) bool {
+	if p.frozen != nil {
+		return false
+	}
+	if p.current.bytes >= p.cfg.CommitBytes || (p.budget.over() && p.current.bytes > 0) {
+		return true
+	}
+	return now.Sub(p.lastCommit) >= p.cfg.CommitEvery && (p.unsaved || p.mayClose())
+}
+
+// mayClose reports whether the watermark has passed the end of a window since the
+// last look, so that panes may have closed.
+func (p *partition) mayClose() bool {
+	return p.openPanes > 0 && p.watermark().Floor(p.cfg.Window.Width) > p.closedUpTo
+}
+
+// prepare closes what can be closed, freezes the tail and describes the commit.
+// It returns nil if there is nothing to write.
+func (p *partition) prepare(final bool) (*commit, error) {
+	if err := p.refold(nil, nil); err != nil {
+		return nil, err
+	}
+	c := &commit{revision: p.revision, base: p.manifest, where: pane.Where{Generation: p.cfg.Generation, Partition: p.id, Epoch: p.head.Epoch}}
+	c.panes = p.closePanes()
+	if !p.unsaved && len(c.panes) == 0 && !final {
+		p.lastCommit = p.cfg.Clock()
+		return nil, nil
+	}
+	if p.nextSeq == p.head.NextSeq && len(c.panes) == 0 && len(p.current.readings) == 0 && p.manifest.SnapshotSeq+1 >= p.nextSeq {
+		p.unsaved = false
+		return nil, nil
+	}
+	c.readings, c.duplicates = p.current.readings, p.duplicates
+	p.duplicates = 0
+	if now := p.cfg.Clock(); final || now.Sub(p.lastSnapshot) >= p.cfg.SnapshotEvery {
+		c.snapshot = p.snapshotRows()
+		p.lastSnapshot = now
+	}
+	c.head = p.head
+	c.head.CommitID = p.cfg.NewID()
+	c.head.NextSeq, c.head.LastRef, c.head.LogTime = p.nextSeq, p.lastRef, p.logTime
+	p.frozen = &tail{readings: c.readings, panes: c.panes, bytes: p.current.bytes + int64(len(c.panes))*paneBytes}
+	p.current = &tail{}
+	p.account()
+	p.unsaved = false
+	p.lastCommit = p.cfg.Clock()
+	return c, nil
+}
+
+// closePanes takes every pane that is closed and not yet committed as it is from
+// the states, leaving out those that a refold found unchanged in the store.
+func (p *partition) closePanes() []gridloom.Pane {
+	var out []gridloom.Pane
+	watermark, revision := p.watermark(), p.nextSeq-1
+	open := 0
+	for i := range p.table.series {
+		s := &p.table.series[i]
+		emit := func(pn *gridloom.Pane) {
+			pn.Meter, pn.Register = p.table.meters[s.meter], s.register
+			pn.Revision, pn.ComputedAt = revision, p.logTime
+			if old, ok := s.stored[pn.Start]; ok && samePane(&old, pn) {
+				p.metrics.unchanged.Inc()
+				return
+			}
+			out = append(out, *pn)
+		}
+		for i := range s.empty {
+			emit(&s.empty[i])
+		}
+		p.cfg.Window.Close(s.kind, &s.state, watermark, emit)
+		s.stored, s.empty = nil, nil
+		open += s.state.OpenPanes()
+	}
+	p.openPanes = open
+	p.closedUpTo = watermark.Floor(p.cfg.Window.Width)
+	return out
+}
+
+// snapshotRows encodes the state of every series.
+func (p *partition) snapshotRows() []pane.SnapshotRow {
+	rows := make([]pane.SnapshotRow, 0, len(p.table.series))
+	var arena []byte
+	for i := range p.table.series {
+		s := &p.table.series[i]
+		from := len(arena)
+		arena = window.AppendState(arena, &s.state)
+		rows = append(rows, pane.SnapshotRow{Meter: p.table.meters[s.meter], Register: s.register, State: arena[from:len(arena):len(arena)]})
+	}
+	return rows
+}
+
+// save writes segments and manifest and swaps the head. It may be called again
+// with the same commit after a failure that may pass.
+func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
+	if !c.rawDone {
+		if len(c.readings) > 0 {
+			seg, err := p.store.WriteRaw(ctx, c.where, c.readings)
+			if err != nil {
+				return 0, fmt.Errorf("write raw rows: %w", err)
+			}
+			c.segments = append(c.segments, seg)
+		}
+		c.rawDone = true
+		p.cfg.Fault("commit.raw")
+	}
+	if !c.panesDone {
+		if len(c.panes) > 0 {
+			seg, err := p.store.WritePanes(ctx, c.where, c.panes)
+			if err != nil {
+				return 0, fmt.Errorf("write panes: %w", err)
+			}
+			c.segments = append(c.segments, seg)
+		}
+		c.panesDone = true
+		p.cfg.Fault("commit.panes")
+	}
+	if c.snapshot != nil && c.snapped == nil {
+		seg, err := p.store.WriteSnapshot(ctx, c.where, c.snapshot, c.head.LogTime, c.head.NextSeq-1)
+		if err != nil {
+			return 0, fmt.Errorf("write snapshot: %w", err)
+		}
+		c.snapped = &seg
+		p.cfg.Fault("commit.snapshot")
+	}
+	if c.manifest == nil {
+		m := *c.base // shared slices are copied where they change
+		m.Head = c.head
+		m.Recent = slices.Concat(c.base.Recent, c.segments)
+		m.Days = slices.Clone(c.base.Days)
+		m.Counts.Readings += uint64(len(c.readings))
+		m.Counts.Panes += uint64(len(c.panes))
+		m.Counts.Duplicates += c.duplicates
+		m.Counts.Commits++
+		if c.snapped != nil {
+			m.Snapshot, m.SnapshotSeq = c.snapped, c.head.NextSeq-1
+		}
+		ref, err := p.store.WriteManifest(ctx, &m)
+		if err != nil {
+			return 0, fmt.Errorf("write manifest: %w", err)
+		}
+		c.manifest, c.head.Manifest = &m, ref
+		p.cfg.Fault("commit.manifest")
+	}
+	rev, err := p.heads.SwapHead(ctx, c.head, c.revision)
+	if err != nil {
+		return 0, fmt.Errorf("swap head: %w", err)
+	}
+	p.cfg.Fault("commit.swapped")
+	return rev, nil
+}
+
+// startCommit prepares a commit and hands it to the saver goroutine.
+func (p *partition) startCommit(final bool) error {
+	c, err := p.prepare(final)
+	if err != nil || c == nil {
+		return err
+	}
+	p.toSave <- c // capacity 1, and only one commit is ever in flight
+	return nil
+}
+
+// runSaver saves commits until toSave is closed, repeating what may pass with a
+// growing pause. Once ctx has ended every commit gets one attempt only.
+func (p *partition) runSaver(ctx context.Context) {
+	for c := range p.toSave {
+		start := time.Now()
+		pause := retryMin
+		var rev uint64
+		var err error
+		for {
+			sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+			rev, err = p.save(sctx, c)
+			cancel()
+			if !errors.Is(err, gridloom.ErrUnavailable) {
+				break
+			}
+			p.setProblem("commit", err)
+			p.metrics.retries.Inc()
+			if !sleep(ctx, pause) {
+				break
+			}
+			pause = min(2*pause, retryMax)
+		}
+		p.setProblem("commit", nil)
+		p.saved <- commitResult{c, rev, err, time.Since(start)} // capacity 1, and only one commit is ever in flight
+	}
+}
+
+// finishCommit takes the outcome of a commit into the loop's state.
+func (p *partition) finishCommit(r commitResult) error {
+	if r.err != nil {
+		return r.err
+	}
+	p.frozen = nil
+	p.account()
+	p.head, p.revision, p.manifest = r.c.head, r.revision, r.c.manifest
+	p.metrics.commits.Inc()
+	p.metrics.commitSeconds.Observe(r.took.Seconds())
+	p.metrics.panes.Add(float64(len(r.c.panes)))
+	p.setCommitted()
+	p.mu.Lock()
+	p.status.LastCommit = p.cfg.Now()
+	p.mu.Unlock()
+	return nil
+}
+
+// sortedKeys returns the keys of m in rising order.
+func sortedKeys[K interface{ ~string | ~uint16 }](m map[K]struct{}) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,12 @@
+// Package aggregate turns the log into panes: for each partition it owns, it reads
+// frames, folds their readings into windows and moves position and result together
+// by one compare-and-set of the partition's head.
+//
+// A Worker (worker.go) runs one partition loop (partition.go) per partition.
+// The loop claims the head and restores what the last commit left (restore.go),
+// applies frames (apply.go) to the table of series (series.go), collects what came
+// out of order and refolds it from stored rows (refold.go), keeps what is not yet
+// in a segment and answers queries from it (tail.go), and commits (commit.go).
+// ports.go declares what it needs of the log, the heads and the store; metrics.go
+// counts. The arithmetic of windows is package aggregate/window, which does no I/O.
+package aggregate

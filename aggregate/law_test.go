@@ -1,0 +1,329 @@
+package aggregate
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/blob"
+	"github.com/gridloom/gridloom/internal/pane"
+	"github.com/gridloom/gridloom/internal/wire"
+)
+
+var testWindow = window.Config{Width: gridloom.DefaultWidth, Lateness: gridloom.DefaultLateness, Bridge: gridloom.DefaultBridge}
+
+// rig is a partition's surroundings that survive the worker.
+type rig struct {
+	t     *testing.T
+	log   *memLog
+	heads *memHeads
+	disk  blob.Store
+	now   atomic.Int64
+	put   *crashBlob
+
+	worker *Worker
+	cancel context.CancelFunc
+	done   chan error
+	cfg    Config
+}
+
+func newRig(t *testing.T, start gridloom.Millis) *rig {
+	t.Helper()
+	disk, err := blob.OpenDir(t.TempDir(), blob.OS{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, heads: newMemHeads(), disk: disk}
+	r.now.Store(int64(start))
+	r.log = newMemLog(func() gridloom.Millis { return gridloom.Millis(r.now.Load()) })
+	return r
+}
+
+// start runs a worker of one partition until stop or crash.
+func (r *rig) start(change func(*Config)) {
+	r.t.Helper()
+	r.put = &crashBlob{Store: r.disk}
+	r.log.closed.Store(false)
+	r.heads.closed.Store(false)
+	cfg := Config{
+		Generation: 1, Partitions: 1, Window: testWindow,
+		CommitEvery: time.Millisecond, SnapshotEvery: 20 * time.Millisecond, TickEvery: time.Hour,
+		Now: func() gridloom.Millis { return gridloom.Millis(r.now.Load()) },
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.worker = New(cfg, r.log, r.heads, pane.NewStore(r.put, pane.StoreOptions{}))
+	r.cancel = cancel
+	r.done = make(chan error, 1)
+	go func(w *Worker) { r.done <- w.Run(ctx) }(r.worker)
+}
+
+// stop releases the partition.
+func (r *rig) stop() {
+	r.t.Helper()
+	r.cancel()
+	if err := <-r.done; err != nil {
+		r.t.Fatalf("Run: %v", err)
+	}
+}
+
+// crash lets nothing that the worker does from now on reach log, heads or store.
+func (r *rig) crash() {
+	r.put.closed.Store(true)
+	r.heads.closed.Store(true)
+	r.log.closed.Store(true)
+	r.stop()
+}
+
+// view is what a query sees: stored panes and readings under the tail's.
+type view struct {
+	panes    map[string]gridloom.Pane
+	readings map[gridloom.Identity]gridloom.Reading
+}
+
+func (r *rig) view() view {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	last, _ := r.log.LastSequence(ctx, 0)
+	var tl *pane.Tail
+	for {
+		var err error
+		if tl, err = r.worker.Tail(ctx, 0, pane.Selector{}); err != nil {
+			r.t.Fatalf("Tail: %v", err)
+		}
+		if tl.NextSeq > last {
+			break
+		}
+	}
+	v := view{map[string]gridloom.Pane{}, map[gridloom.Identity]gridloom.Reading{}}
+	key := func(p *gridloom.Pane) string { return fmt.Sprint(p.Meter, p.Register, int64(p.Start)) }
+	addReading := func(x *gridloom.Reading) error {
+		if old, ok := v.readings[x.Identity()]; !ok || x.Outranks(&old) {
+			v.readings[x.Identity()] = *x
+		}
+		return nil
+	}
+	if tl.Head.Manifest.Path != "" {
+		store := pane.NewStore(r.disk, pane.StoreOptions{})
+		m, err := store.ReadManifest(ctx, tl.Head.Manifest)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		p := &partition{store: store, manifest: m}
+		err = p.eachStoredPane(ctx, pane.Selector{}, pane.AllColumns, func(x *gridloom.Pane) {
+			if old, ok := v.panes[key(x)]; !ok || x.Revision >= old.Revision {
+				v.panes[key(x)] = *x
+			}
+		})
+		if err == nil {
+			err = p.eachSegment(ctx, pane.KindRaw, pane.Selector{}, func(s pane.Segment) error {
+				return store.ReadRaw(ctx, s, pane.Selector{}, addReading)
+			})
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	for i := range tl.Panes {
+		v.panes[key(&tl.Panes[i])] = tl.Panes[i]
+	}
+	for i := range tl.Readings {
+		_ = addReading(&tl.Readings[i])
+	}
+	for k, x := range v.panes {
+		if window.IsEmpty(&x) {
+			delete(v.panes, k)
+		}
+	}
+	return v
+}
+
+// clean removes what may depend on when commits fell.
+func clean(p gridloom.Pane) gridloom.Pane {
+	p.Revision, p.ComputedAt = 0, 0
+	p.Quality &^= gridloom.Late | gridloom.Historical
+	return p
+}
+
+// want folds the readings of the whole log at once.
+func (r *rig) want() map[string]gridloom.Pane {
+	bySeries := map[gridloom.Series][]window.Reading{}
+	var c wire.Columns
+	var logTime gridloom.Millis
+	for i := range r.log.frames {
+		f := &r.log.frames[i]
+		if _, err := wire.DecodeFrame(f.Data, &c); err != nil {
+			r.t.Fatal(err)
+		}
+		logTime = max(logTime, f.LoggedAt)
+		for j := range c.Len() {
+			x := c.Reading(j)
+			s := gridloom.Series{Meter: x.Meter, Register: x.Register}
+			bySeries[s] = append(bySeries[s], window.Reading{Start: x.Start, Length: x.Length, Value: x.Value, Void: x.Void, Quality: x.Quality,
+				Order: x.Order, Sequence: f.Sequence, Place: uint32(j), LoggedAt: logTime, Serial: x.Serial})
+		}
+	}
+	out := map[string]gridloom.Pane{}
+	for s, rows := range bySeries {
+		testWindow.Fold(s.Register.Info().Kind, rows, logTime-testWindow.Lateness, func(p *gridloom.Pane) {
+			p.Meter, p.Register = s.Meter, s.Register
+			out[fmt.Sprint(p.Meter, p.Register, int64(p.Start))] = clean(*p)
+		})
+	}
+	return out
+}
+
+func (r *rig) check(when string) {
+	r.t.Helper()
+	got := map[string]gridloom.Pane{}
+	for k, p := range r.view().panes {
+		got[k] = clean(p)
+	}
+	if diff := cmp.Diff(r.want(), got); diff != "" {
+		if len(diff) > 4000 {
+			diff = diff[:4000]
+		}
+		r.t.Fatalf("%s: panes differ from the fold of the log (-want +got):\n%s", when, diff)
+	}
+}
+
+// load makes frames of a small neighbourhood: mostly in order, some late, doubled,
+// corrected, voided; counters, intervals and gauges.
+type load struct {
+	rnd  *rand.Rand
+	at   gridloom.Millis
+	seq  uint32
+	regs []gridloom.RegisterID
+	sent []gridloom.Reading
+}
+
+func newLoad(seed uint64, at gridloom.Millis) *load {
+	l := &load{rnd: rand.New(rand.NewPCG(seed, 7)), at: at}
+	for _, n := range []string{"energy_import", "power_import", "energy_import_interval", "power_failures"} {
+		id, _ := gridloom.RegisterByName(n)
+		l.regs = append(l.regs, id)
+	}
+	return l
+}
+
+func (l *load) frame() []byte {
+	var c wire.Columns
+	c.Reset()
+	add := func(r gridloom.Reading) {
+		r.Agent = "gw"
+		c.AppendReading(&r)
+	}
+	l.seq++
+	l.at += gridloom.Millis(l.rnd.IntN(20)) * gridloom.Minute
+	for range 1 + l.rnd.IntN(12) {
+		r := gridloom.Reading{Meter: fmt.Sprint("m", l.rnd.IntN(3)), Register: l.regs[l.rnd.IntN(len(l.regs))], Start: l.at + gridloom.Millis(l.rnd.IntN(600))*gridloom.Second}
+		r.Order = gridloom.NewOrder(gridloom.ClassDevice, 1, l.seq)
+		switch l.rnd.IntN(12) {
+		case 0, 1: // late
+			r.Start -= gridloom.Millis(l.rnd.IntN(2000)) * gridloom.Minute
+		case 2: // doubled or corrected
+			if len(l.sent) > 0 {
+				r = l.sent[l.rnd.IntN(len(l.sent))]
+				if l.rnd.IntN(2) == 0 {
+					r.Order = gridloom.NewOrder(gridloom.ClassDevice, 2, l.seq)
+					if l.rnd.IntN(2) == 0 {
+						r.Value += int64(l.rnd.IntN(3) * 1000)
+						r.Void = l.rnd.IntN(4) == 0
+						if r.Void {
+							r.Value = 0
+						}
+					}
+				}
+				add(r)
+				continue
+			}
+		}
+		if r.Register.Info().Kind == gridloom.Interval {
+			r.Length = []gridloom.Millis{5, 15, 30, 60}[l.rnd.IntN(4)] * gridloom.Minute
+		}
+		switch r.Register.Info().Kind {
+		case gridloom.Counter:
+			r.Value = int64(r.Start-1_700_000_000_000)/1000*7 + int64(l.rnd.IntN(50))
+		default:
+			r.Value = int64(l.rnd.IntN(2_000_000))
+		}
+		l.sent = append(l.sent, r)
+		add(r)
+	}
+	return wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindReadings, Generation: 1}, &c)
+}
+
+// TestPanesEqualTheFoldOfTheLog crashes, releases and restarts the owner at random
+// while frames arrive in and out of order, and compares what a query sees with the
+// fold of the whole log.
+func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
+	points := []string{"", "", "claim.loaded", "claim.swapped", "commit.raw", "commit.panes", "commit.snapshot", "commit.manifest", "commit.swapped"}
+	seeds := 40
+	if testing.Short() {
+		seeds = 8
+	}
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			const t0 = gridloom.Millis(1_770_000_000_000)
+			r := newRig(t, t0)
+			l := newLoad(seed, t0)
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			for life := range 6 {
+				point := points[rnd.IntN(len(points))]
+				hit := make(chan struct{})
+				var once atomic.Bool
+				nth := int64(1 + rnd.IntN(3))
+				var passed atomic.Int64
+				r.log.deep = rnd.IntN(4)
+				r.start(func(c *Config) {
+					c.Fault = func(p string) {
+						if p == point && passed.Add(1) == nth && once.CompareAndSwap(false, true) {
+							r.put.closed.Store(true)
+							r.heads.closed.Store(true)
+							r.log.closed.Store(true)
+							close(hit)
+						}
+					}
+				})
+				crashed := false
+				for range 3 + rnd.IntN(25) {
+					r.now.Store(int64(max(gridloom.Millis(r.now.Load()), l.at)))
+					if _, err := r.log.Append(t.Context(), 0, l.frame()); err != nil {
+						crashed = true
+						break
+					}
+					if rnd.IntN(6) == 0 && !once.Load() && point == "" {
+						r.check(fmt.Sprint("life ", life))
+					}
+				}
+				switch {
+				case crashed || once.Load():
+					<-hit
+					r.stop()
+				case rnd.IntN(2) == 0 || point != "":
+					r.crash()
+				default:
+					r.check("before release")
+					r.stop()
+				}
+			}
+			r.start(nil)
+			r.check("in the end")
+			r.stop()
+			r.start(nil)
+			r.check("after a restart")
+			r.stop()
+		})
+	}
+}

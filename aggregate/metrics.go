@@ -1,0 +1,44 @@
+package aggregate
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics counts over all partitions of a worker; /status tells them apart.
+type metrics struct {
+	frames, readings, duplicates, disorder, refolds prometheus.Counter
+	commits, panes, unchanged, restored, fenced     prometheus.Counter
+	retries                                         prometheus.Counter
+	commitSeconds                                   prometheus.Histogram
+	tailBytes                                       prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
+	c := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "gridloom_aggregate_" + name, Help: help})
+	}
+	m := &metrics{
+		frames:     c("frames_total", "Frames of the log folded in."),
+		readings:   c("readings_total", "Readings of those frames."),
+		duplicates: c("duplicates_total", "Readings that said again what was known, and were not stored."),
+		disorder:   c("disorder_total", "Readings that came out of order and waited for a refold."),
+		refolds:    c("refolds_total", "Series folded anew from stored rows."),
+		commits:    c("commits_total", "Commits whose head was swapped in."),
+		panes:      c("panes_total", "Panes written by commits."),
+		unchanged:  c("unchanged_panes_total", "Panes that a refold gave again as they were, and were not written."),
+		restored:   c("restores_total", "Partitions restored from a manifest."),
+		fenced:     c("fenced_total", "Partitions lost to another owner."),
+		retries:    c("retries_total", "Attempts repeated because log or store were unavailable."),
+		commitSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "gridloom_aggregate_commit_seconds", Help: "Time from freezing the tail to the swapped head.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.frames, m.readings, m.duplicates, m.disorder, m.refolds, m.commits, m.panes, m.unchanged,
+			m.restored, m.fenced, m.retries, m.commitSeconds,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_tail_bytes", Help: "Rows not yet in a segment, over all partitions."},
+				func() float64 { return float64(b.used.Load()) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_tail_bytes_max", Help: "Where owners stop reading the log until a commit has passed."},
+				func() float64 { return float64(2 * b.limit) }))
+	}
+	return m
+}

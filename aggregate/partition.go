@@ -1,0 +1,362 @@
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/internal/pane"
+	"github.com/gridloom/gridloom/internal/wire"
+)
+
+// errClock means that the clock here and the log's disagree by more than a
+// measurement error: the process must not go on.
+var errClock = errors.New("clock")
+
+// Bounds of waits. A save that takes longer than saveTimeout is repeated: writes
+// are idempotent up to the swap, and the swap reads back.
+const (
+	saveTimeout    = time.Minute
+	releaseTimeout = 4 * time.Second
+	retryMin       = 50 * time.Millisecond
+	retryMax       = 5 * time.Second
+	lookEvery      = 250 * time.Millisecond
+)
+
+// partition is the owner of one partition. All fields up to mu belong to the
+// loop's goroutine.
+type partition struct {
+	id      int
+	cfg     *Config
+	log     Log
+	heads   Heads
+	store   *pane.Store
+	metrics *metrics
+	budget  *budget
+	logger  *slog.Logger
+
+	head     gridloom.Head // as last swapped
+	revision uint64
+	manifest *pane.Manifest
+
+	table      *table
+	current    *tail    // rows after the head, or after the commit in flight
+	frozen     *tail    // of the commit in flight, nil if there is none
+	counted    int64    // bytes of both that the budget knows of
+	disordered []uint32 // series that wait for a refold
+	duplicates uint64   // dropped since the last commit
+
+	nextSeq uint64
+	lastRef gridloom.FrameRef
+	logTime gridloom.Millis
+
+	unsaved      bool // a frame with content was read since the last commit
+	openPanes    int
+	closedUpTo   gridloom.Millis
+	lastCommit   time.Time
+	lastSnapshot time.Time
+	lastFrame    time.Time
+	goal         uint64 // sequence to read to before answering
+	caughtUp     bool
+
+	columns      wire.Columns
+	frameMeters  []uint32
+	frameAgents  []string
+	frameSerials []string
+
+	frames chan []Frame
+	asks   chan func(*partition, error)
+	toSave chan *commit
+	saved  chan commitResult
+	ticks  chan struct{}
+
+	mu       sync.Mutex // guards what follows
+	status   pane.Status
+	problems map[string]error
+}
+
+func newPartition(id int, w *Worker) *partition {
+	return &partition{
+		id: id, cfg: &w.cfg, log: w.log, heads: w.heads, store: w.store, metrics: w.metrics, budget: &w.budget,
+		logger: w.cfg.Logger.With("partition", id),
+		table:  newTable(), current: &tail{},
+		frames: make(chan []Frame),
+		asks:   make(chan func(*partition, error)),
+		toSave: make(chan *commit, 1),
+		saved:  make(chan commitResult, 1),
+		ticks:  make(chan struct{}, 1),
+		status: pane.Status{Generation: w.cfg.Generation, Partition: id, State: "claiming", Owner: w.cfg.Owner},
+
+		problems: map[string]error{},
+	}
+}
+
+// watermark is the greatest log time so far minus the allowed lateness.
+func (p *partition) watermark() gridloom.Millis { return p.logTime - p.cfg.Window.Lateness }
+
+// account tells the process budget what this partition holds.
+func (p *partition) account() {
+	n := p.current.bytes
+	if p.frozen != nil {
+		n += p.frozen.bytes
+	}
+	p.budget.add(n - p.counted)
+	p.counted = n
+}
+
+// run owns the partition until ctx ends or it must stop. It returns only what the
+// whole process must stop for; everything else stops this partition alone, which
+// then answers every question with the reason.
+func (p *partition) run(ctx context.Context) error {
+	err := p.own(ctx)
+	switch {
+	case err == nil || ctx.Err() != nil && !errors.Is(err, gridloom.ErrCorrupt):
+		p.setState("stopped")
+		if err != nil {
+			p.logger.Warn("partition released without a last commit", "err", err)
+		}
+		return nil
+	case errors.Is(err, errClock):
+		return err
+	case errors.Is(err, gridloom.ErrFenced):
+		p.metrics.fenced.Inc()
+		p.setState("fenced")
+		p.logger.Warn("partition lost to another owner", "epoch", p.head.Epoch, "err", err)
+	default:
+		p.setState("stopped")
+		p.logger.Error("partition stopped", "err", err)
+	}
+	p.drop()
+	p.setProblem("stopped", err)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case ask := <-p.asks:
+			ask(p, fmt.Errorf("%w: partition %d: %w", gridloom.ErrUnavailable, p.id, err))
+		}
+	}
+}
+
+// drop forgets all state: nothing of it may be served or committed any more.
+func (p *partition) drop() {
+	p.table, p.current, p.frozen, p.disordered = newTable(), &tail{}, nil, nil
+	p.account()
+}
+
+// own claims, restores and then serves the partition.
+func (p *partition) own(ctx context.Context) error {
+	for pause := retryMin; ; pause = min(2*pause, retryMax) {
+		p.setState("claiming")
+		err := p.claim(ctx)
+		if err == nil {
+			p.setState("restoring")
+			err = p.restore(ctx)
+		}
+		if err == nil {
+			p.goal, err = p.log.LastSequence(ctx, p.id)
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, gridloom.ErrUnavailable) {
+			return err
+		}
+		p.setProblem("claim", err)
+		p.metrics.retries.Inc()
+		if !sleep(ctx, pause) {
+			return ctx.Err()
+		}
+	}
+	p.setProblem("claim", nil)
+	now := p.cfg.Clock()
+	p.lastCommit, p.lastSnapshot, p.lastFrame = now, now, now
+	p.caughtUp = p.nextSeq > p.goal
+	p.setCommitted()
+	p.setState("running")
+	p.logger.Info("partition claimed", "epoch", p.head.Epoch, "seq", p.nextSeq, "count", len(p.table.series))
+
+	pctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	pumped := make(chan error, 1)
+	wg.Go(func() { pumped <- p.pump(pctx) })
+	wg.Go(func() { p.runSaver(pctx) })
+	wg.Go(func() { p.runTicker(pctx) })
+	err := p.loop(ctx, pumped)
+	cancel()
+	if err == nil {
+		err = p.release()
+	}
+	close(p.toSave)
+	wg.Wait()
+	return err
+}
+
+// loop is the life of an owned partition. It returns nil when ctx ends.
+func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		frames, asks := p.frames, p.asks
+		if held := p.counted; held >= 2*p.cfg.CommitBytes || p.budget.full() && held > 0 {
+			frames = nil // lag shows; ingest goes on
+		}
+		if !p.caughtUp {
+			asks = nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-pumped:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		case batch := <-frames:
+			for i := range batch {
+				if err := p.apply(&batch[i]); err != nil {
+					return err
+				}
+			}
+			p.lastFrame = p.cfg.Clock()
+			p.caughtUp = p.caughtUp || p.nextSeq > p.goal
+			p.account()
+		case ask := <-asks:
+			ask(p, nil)
+			p.account()
+			continue
+		case r := <-p.saved:
+			if err := p.finishCommit(r); err != nil {
+				return err
+			}
+		case <-look.C:
+			p.wantTick()
+		}
+		if p.due(p.cfg.Clock()) {
+			if err := p.startCommit(false); err != nil {
+				if !errors.Is(err, gridloom.ErrUnavailable) {
+					return err
+				}
+				p.setProblem("commit", err)
+				p.lastCommit = p.cfg.Clock()
+			}
+		}
+		p.publish()
+	}
+}
+
+// release finishes the commit in flight and makes a last one with a snapshot, so
+// that the next start has nothing to replay. What it cannot finish in time the
+// next owner reads from the log.
+func (p *partition) release() error {
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+	defer cancel()
+	if p.frozen != nil {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: commit in flight did not finish in %s", gridloom.ErrUnavailable, releaseTimeout)
+		case r := <-p.saved:
+			if err := p.finishCommit(r); err != nil {
+				return err
+			}
+		}
+	}
+	c, err := p.prepare(true)
+	if err != nil || c == nil {
+		return err
+	}
+	rev, err := p.save(ctx, c)
+	if err != nil {
+		return err
+	}
+	return p.finishCommit(commitResult{c: c, revision: rev})
+}
+
+// pump reads the log and hands frames to the loop. When the log is unavailable it
+// follows anew from the last frame that it handed over.
+func (p *partition) pump(ctx context.Context) error {
+	at := p.head
+	at.NextSeq, at.LastRef = p.nextSeq, p.lastRef
+	pause := retryMin
+	for {
+		r, err := p.log.Follow(ctx, p.id, at)
+		for err == nil {
+			var batch []Frame
+			if batch, err = r.Next(ctx); err != nil {
+				break
+			}
+			pause = retryMin
+			p.setProblem("log", nil)
+			last := &batch[len(batch)-1]
+			ref := gridloom.FrameRef{Seq: last.Sequence, CRC: wire.CRC(last.Data)}
+			select {
+			case <-ctx.Done():
+				r.Close()
+				return nil
+			case p.frames <- batch:
+			}
+			at.NextSeq, at.LastRef = ref.Seq+1, ref
+		}
+		if r != nil {
+			r.Close()
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !errors.Is(err, gridloom.ErrUnavailable) {
+			return err
+		}
+		p.setProblem("log", err)
+		p.metrics.retries.Inc()
+		if !sleep(ctx, pause) {
+			return nil
+		}
+		pause = min(2*pause, retryMax)
+	}
+}
+
+// wantTick asks for a tick when panes are open and the log has been silent, since
+// nothing but frames moves the watermark.
+func (p *partition) wantTick() {
+	if p.openPanes == 0 && !p.unsaved {
+		return
+	}
+	if now := p.cfg.Clock(); now.Sub(p.lastFrame) >= p.cfg.TickEvery {
+		p.lastFrame = now
+		select {
+		case p.ticks <- struct{}{}:
+		default: // one is on its way
+		}
+	}
+}
+
+// runTicker appends the ticks that the loop asks for. A tick that cannot be
+// stored is left out: the next one does as well.
+func (p *partition) runTicker(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.ticks:
+		}
+		frame := wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindTick, Generation: p.cfg.Generation, Partition: p.id}, nil)
+		_, err := p.log.Append(ctx, p.id, frame)
+		p.setProblem("tick", err)
+	}
+}
+
+// sleep waits for d; it reports false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,327 @@
+package aggregate
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/pane"
+)
+
+// refoldTimeout bounds the reading of stored rows for one round of refolds.
+const refoldTimeout = 2 * time.Minute
+
+// refold brings the chosen series that have readings out of order up to date (nil
+// chooses all): it drops the duplicates among what is pending, finds the nearest
+// stored carry before the earliest instant that the rest may change, and folds the
+// series anew from there, from its stored and its uncommitted rows.
+func (p *partition) refold(meters []string, registers []gridloom.RegisterID) error {
+	if len(p.disordered) == 0 {
+		return nil
+	}
+	var jobs []*refoldJob
+	bySeries := map[gridloom.Series]*refoldJob{}
+	p.table.matching(meters, registers, func(s *series) {
+		if s.needsRefold() {
+			j := &refoldJob{s: s, name: p.table.meters[s.meter], bound: math.MinInt64}
+			jobs = append(jobs, j)
+			bySeries[gridloom.Series{Meter: j.name, Register: s.register}] = j
+		}
+	})
+	if len(jobs) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), refoldTimeout)
+	defer cancel()
+	if err := p.dropDuplicates(ctx, jobs, bySeries); err != nil {
+		return fmt.Errorf("refold: %w", err)
+	}
+	live := jobs[:0]
+	for _, j := range jobs {
+		if j.changes {
+			live = append(live, j)
+			continue
+		}
+		p.settle(j.s)
+	}
+	if len(live) > 0 {
+		if err := p.findCarries(ctx, live, bySeries); err != nil {
+			return fmt.Errorf("refold: find carries: %w", err)
+		}
+		if err := p.loadRows(ctx, live, bySeries); err != nil {
+			return fmt.Errorf("refold: load rows: %w", err)
+		}
+		for _, j := range live {
+			if err := p.refoldOne(j); err != nil {
+				return err
+			}
+		}
+	}
+	p.metrics.refolds.Add(float64(len(live)))
+	p.compactDisordered()
+	return nil
+}
+
+// refoldJob is one series on its way through a round of refolds.
+type refoldJob struct {
+	s       *series
+	name    string
+	changes bool // something pending may change a pane
+	bound   gridloom.Millis
+	carry   []byte
+	carryRv uint64
+	rows    []window.Reading
+	panes   map[gridloom.Millis]gridloom.Pane
+}
+
+// settle ends the waiting of a series: its pending rows are now rows of the tail or gone.
+func (p *partition) settle(s *series) {
+	p.current.bytes -= int64(len(s.pending)) * rowBytes
+	s.pending, s.restored = nil, false
+}
+
+func (p *partition) compactDisordered() {
+	keep := p.disordered[:0]
+	for _, i := range p.disordered {
+		if p.table.series[i].needsRefold() {
+			keep = append(keep, i)
+		}
+	}
+	p.disordered = keep
+}
+
+// dropDuplicates compares what is pending with the stored and uncommitted rows of
+// the same identity. An equal value of no higher order is counted and dropped; of
+// a higher order it becomes a raw row that only ranks; anything else changes panes.
+func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySeries map[gridloom.Series]*refoldJob) error {
+	best := map[gridloom.Identity]gridloom.Reading{}
+	lo, hi := gridloom.Millis(math.MaxInt64), gridloom.Millis(math.MinInt64)
+	wanted := map[gridloom.Identity]struct{}{}
+	for _, j := range jobs {
+		j.changes = j.s.restored
+		for i := range j.s.pending {
+			r := &j.s.pending[i]
+			lo, hi = min(lo, r.Start), max(hi, r.Start)
+			wanted[r.Identity()] = struct{}{}
+		}
+	}
+	consider := func(r *gridloom.Reading) {
+		id := r.Identity()
+		if _, ok := wanted[id]; !ok {
+			return
+		}
+		if b, ok := best[id]; !ok || r.Outranks(&b) {
+			best[id] = *r
+		}
+	}
+	if len(wanted) > 0 {
+		sel := selectorOf(jobs)
+		sel.From, sel.To = lo, hi+1
+		if err := p.eachStoredReading(ctx, sel, consider); err != nil {
+			return err
+		}
+		p.eachTailReading(consider)
+	}
+	for _, j := range jobs {
+		for i := range j.s.pending {
+			r := &j.s.pending[i]
+			b, known := best[r.Identity()]
+			switch {
+			case known && r.SameValue(&b) && r.Order <= b.Order:
+				p.duplicate()
+				continue
+			case known && r.SameValue(&b):
+				// ranks only
+			case known && !r.Outranks(&b):
+				// It loses already, and is kept as a row that lost.
+			default:
+				j.changes = true
+			}
+			p.current.add(r)
+			if !known || r.Outranks(&b) {
+				best[r.Identity()] = *r
+			}
+		}
+	}
+	return nil
+}
+
+// findCarries gives every job the nearest stored carry at or before what it must
+// refold, or the beginning of the series. It looks back a little first, since
+// most late readings are recent.
+func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries map[gridloom.Series]*refoldJob) error {
+	missing := append([]*refoldJob(nil), jobs...)
+	for _, j := range missing {
+		if j.s.state.Bound() <= j.s.refoldFrom && !j.s.restored {
+			j.bound, j.carryRv = j.s.state.Bound(), math.MaxUint64
+			if j.bound != math.MinInt64 {
+				j.carry = j.s.state.Carry()
+			}
+		}
+	}
+	for _, back := range []gridloom.Millis{2 * gridloom.Day, 32 * gridloom.Day, 0} {
+		left := missing[:0]
+		for _, j := range missing {
+			if j.carryRv == 0 {
+				left = append(left, j)
+			}
+		}
+		if missing = left; len(missing) == 0 {
+			return nil
+		}
+		sel := selectorOf(missing)
+		lo, hi := gridloom.Millis(math.MaxInt64), gridloom.Millis(math.MinInt64)
+		for _, j := range missing {
+			lo, hi = min(lo, j.s.refoldFrom), max(hi, j.s.refoldFrom)
+		}
+		sel.From, sel.To = gridloom.MinInstant, hi+1
+		if back > 0 {
+			sel.From = max(sel.From, lo-back)
+		}
+		newest := map[paneKey]uint64{}
+		type candidate struct {
+			j  *refoldJob
+			pn gridloom.Pane
+		}
+		found := map[paneKey]candidate{}
+		see := func(pn *gridloom.Pane) {
+			j := bySeries[gridloom.Series{Meter: pn.Meter, Register: pn.Register}]
+			if j == nil || j.carryRv == math.MaxUint64 || pn.Start > j.s.refoldFrom {
+				return
+			}
+			k := paneKey{j, pn.Start}
+			if rv, ok := newest[k]; ok && rv > pn.Revision {
+				return
+			}
+			newest[k] = pn.Revision
+			found[k] = candidate{j, *pn}
+		}
+		if err := p.eachStoredPane(ctx, sel, pane.AllColumns, see); err != nil {
+			return err
+		}
+		for k, c := range found {
+			if c.pn.Carry == nil || (c.j.carryRv != 0 && c.j.bound >= k.start) {
+				continue
+			}
+			c.j.bound, c.j.carry, c.j.carryRv = k.start, c.pn.Carry, c.pn.Revision+1
+		}
+	}
+	return nil
+}
+
+type paneKey struct {
+	j     *refoldJob
+	start gridloom.Millis
+}
+
+// loadRows collects, for each job, all raw rows from its bound on and the newest
+// form of each stored pane from there.
+func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries map[gridloom.Series]*refoldJob) error {
+	sel := selectorOf(jobs)
+	sel.From = math.MaxInt64
+	for _, j := range jobs {
+		sel.From = min(sel.From, max(j.bound, gridloom.MinInstant))
+		j.panes = map[gridloom.Millis]gridloom.Pane{}
+	}
+	see := func(r *gridloom.Reading) {
+		j := bySeries[gridloom.Series{Meter: r.Meter, Register: r.Register}]
+		if j == nil || !j.changes || r.Start < j.bound {
+			return
+		}
+		j.rows = append(j.rows, window.Reading{
+			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
+			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.intern(r.Serial),
+		})
+	}
+	if err := p.eachStoredReading(ctx, sel, see); err != nil {
+		return err
+	}
+	p.eachTailReading(see)
+	return p.eachStoredPane(ctx, sel, pane.AllColumns, func(pn *gridloom.Pane) {
+		j := bySeries[gridloom.Series{Meter: pn.Meter, Register: pn.Register}]
+		if j == nil || !j.changes || pn.Start < j.bound {
+			return
+		}
+		if old, ok := j.panes[pn.Start]; !ok || pn.Revision >= old.Revision {
+			j.panes[pn.Start] = *pn
+		}
+	})
+}
+
+// refoldOne replaces the state of a series by the fold of its rows.
+func (p *partition) refoldOne(j *refoldJob) error {
+	s := j.s
+	st, err := p.cfg.Window.Refold(s.kind, j.bound, j.carry, j.rows)
+	if err != nil {
+		return fmt.Errorf("refold %s %s from %s: %w", j.name, s.register, j.bound, err)
+	}
+	s.state = st
+	if s.stored == nil {
+		s.stored = j.panes
+	} else {
+		for at, pn := range j.panes {
+			s.stored[at] = pn
+		}
+	}
+	// What the store has and the fold no longer has is superseded by an empty pane.
+	s.empty = s.empty[:0]
+	exists := map[gridloom.Millis]bool{}
+	p.cfg.Window.Open(s.kind, &s.state, p.watermark(), func(pn *gridloom.Pane) { exists[pn.Start] = true })
+	for at, pn := range s.stored {
+		if at >= j.bound && !exists[at] && !window.IsEmpty(&pn) {
+			s.empty = append(s.empty, window.EmptyPane(at, p.cfg.Window.Width))
+		}
+	}
+	p.settle(s)
+	return nil
+}
+
+// samePane reports whether two panes of one series say the same, whenever they were computed.
+func samePane(a, b *gridloom.Pane) bool {
+	return a.Start == b.Start && a.Length == b.Length && a.Closed == b.Closed &&
+		a.N == b.N && a.Coverage == b.Coverage && a.Quality == b.Quality &&
+		(a.N == 0 || a.Sum == b.Sum && a.Min == b.Min && a.Max == b.Max &&
+			a.First == b.First && a.Last == b.Last && a.FirstAt == b.FirstAt && a.LastAt == b.LastAt) &&
+		a.TimeWeighted == b.TimeWeighted && a.HasEnergy == b.HasEnergy && (!a.HasEnergy || a.Energy == b.Energy) &&
+		bytes.Equal(a.Carry, b.Carry)
+}
+
+// selectorOf chooses the series of jobs, at any time.
+func selectorOf(jobs []*refoldJob) pane.Selector {
+	meters := map[string]struct{}{}
+	regs := map[gridloom.RegisterID]struct{}{}
+	for _, j := range jobs {
+		meters[j.name] = struct{}{}
+		regs[j.s.register] = struct{}{}
+	}
+	return pane.Selector{Meters: sortedKeys(meters), Registers: sortedKeys(regs)}
+}
+
+// eachStoredReading calls f for the committed raw rows that sel chooses.
+func (p *partition) eachStoredReading(ctx context.Context, sel pane.Selector, f func(*gridloom.Reading)) error {
+	return p.eachSegment(ctx, pane.KindRaw, sel, func(seg pane.Segment) error {
+		return p.store.ReadRaw(ctx, seg, sel, func(r *gridloom.Reading) error { f(r); return nil })
+	})
+}
+
+// eachStoredPane calls f for the panes in segments and in the commit in flight
+// that sel chooses; the one with the greatest revision is the newest of its place.
+func (p *partition) eachStoredPane(ctx context.Context, sel pane.Selector, cols pane.PaneColumns, f func(*gridloom.Pane)) error {
+	err := p.eachSegment(ctx, pane.KindPane, sel, func(seg pane.Segment) error {
+		return p.store.ReadPanes(ctx, seg, sel, cols, func(pn *gridloom.Pane) error { f(pn); return nil })
+	})
+	if err != nil || p.frozen == nil {
+		return err
+	}
+	pick := newPicker(sel)
+	for i := range p.frozen.panes {
+		if pn := &p.frozen.panes[i]; pick.series(pn.Meter, pn.Register) && pick.span(pn.Start, pn.Length) {
+			f(pn)
+		}
+	}
+	return nil
+}

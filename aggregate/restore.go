@@ -1,0 +1,148 @@
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/pane"
+)
+
+// claim takes the partition: it puts the head with a new epoch and owner. Whoever
+// held it before fails at his next swap.
+func (p *partition) claim(ctx context.Context) error {
+	h, rev, err := p.heads.LoadHead(ctx, p.id)
+	switch {
+	case errors.Is(err, gridloom.ErrNotFound):
+		files, ferr := p.store.Files(ctx, p.cfg.Generation, p.id)
+		if ferr != nil {
+			return fmt.Errorf("look for files of partition %d: %w", p.id, ferr)
+		}
+		if len(files) > 0 {
+			return fmt.Errorf("%w: the head of partition %d is gone, but the store holds %d files of it: stop every role and run `gridloom repair head`",
+				gridloom.ErrCorrupt, p.id, len(files))
+		}
+		p.cfg.Fault("claim.loaded")
+		h = p.claimed(gridloom.Head{Format: gridloom.HeadFormat, Generation: p.cfg.Generation, Partition: p.id, NextSeq: 1, StreamCreated: p.cfg.StreamCreated})
+		rev, err = p.heads.CreateHead(ctx, h)
+		if err != nil {
+			return fmt.Errorf("create head: %w", err)
+		}
+	case err != nil:
+		return fmt.Errorf("load head: %w", err)
+	default:
+		if h.Format > gridloom.HeadFormat {
+			return fmt.Errorf("%w: the head of partition %d has format %d, this version knows %d: start a newer gridloom", gridloom.ErrInvalid, p.id, h.Format, gridloom.HeadFormat)
+		}
+		p.cfg.Fault("claim.loaded")
+		h = p.claimed(h)
+		rev, err = p.heads.SwapHead(ctx, h, rev)
+		if err != nil {
+			return fmt.Errorf("claim: %w", err)
+		}
+	}
+	p.head, p.revision = h, rev
+	p.cfg.Fault("claim.swapped")
+	return nil
+}
+
+func (p *partition) claimed(h gridloom.Head) gridloom.Head {
+	h.Epoch++
+	h.Owner, h.Node, h.CommitID = p.cfg.Owner, p.cfg.Node, p.cfg.NewID()
+	return h
+}
+
+// restore builds the state that the last commit left: manifest, snapshot, and the
+// raw rows after the snapshot.
+func (p *partition) restore(ctx context.Context) error {
+	p.nextSeq, p.lastRef, p.logTime = p.head.NextSeq, p.head.LastRef, p.head.LogTime
+	p.current, p.frozen = &tail{}, nil
+	p.table = newTable()
+	w := p.cfg.Window
+	if p.head.Manifest.Path == "" {
+		p.manifest = &pane.Manifest{Format: pane.ManifestFormat, Width: w.Width, Lateness: w.Lateness, Bridge: w.Bridge}
+		return nil
+	}
+	m, err := p.store.ReadManifest(ctx, p.head.Manifest)
+	if err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	if m.Width != w.Width || m.Lateness != w.Lateness || m.Bridge != w.Bridge {
+		return fmt.Errorf("%w: the store was made with windows of %s, lateness %s, bridging limit %s; this start asks for %s, %s, %s: start with those, or with a new data directory",
+			gridloom.ErrInvalid, m.Width.Duration(), m.Lateness.Duration(), m.Bridge.Duration(), w.Width.Duration(), w.Lateness.Duration(), w.Bridge.Duration())
+	}
+	p.manifest = m
+	if m.Snapshot != nil {
+		err := p.store.ReadSnapshot(ctx, *m.Snapshot, func(row *pane.SnapshotRow) error {
+			st, err := window.DecodeState(row.State)
+			if err != nil {
+				return fmt.Errorf("state of %s %s in %s: %w", row.Meter, row.Register, m.Snapshot.Path, err)
+			}
+			p.table.series[p.table.find(p.table.meter(row.Meter), row.Register)].state = st
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("snapshot: %w", err)
+		}
+	}
+	if err := p.replayRaw(ctx, m.SnapshotSeq); err != nil {
+		return err
+	}
+	// The commit that this restores wrote every pane up to its position: what the
+	// states would emit now is stored already.
+	p.closePanes()
+	p.metrics.restored.Inc()
+	return nil
+}
+
+// replayRaw folds the stored rows after the snapshot in, in the order of the log.
+func (p *partition) replayRaw(ctx context.Context, after uint64) error {
+	type item struct {
+		series uint32
+		row    window.Reading
+	}
+	var items []item
+	sel := pane.Selector{After: after}
+	err := p.eachStoredReading(ctx, sel, func(r *gridloom.Reading) {
+		if r.Sequence <= after {
+			return
+		}
+		items = append(items, item{p.table.find(p.table.meter(r.Meter), r.Register), window.Reading{
+			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
+			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.intern(r.Serial),
+		}})
+	})
+	if err != nil {
+		return fmt.Errorf("raw rows after the snapshot: %w", err)
+	}
+	slices.SortFunc(items, func(a, b item) int {
+		switch {
+		case a.row.Sequence != b.row.Sequence:
+			if a.row.Sequence < b.row.Sequence {
+				return -1
+			}
+			return 1
+		case a.row.Place < b.row.Place:
+			return -1
+		}
+		return 1
+	})
+	for i := range items {
+		it := &items[i]
+		s := &p.table.series[it.series]
+		if !s.restored && p.cfg.Window.Add(s.kind, &s.state, &it.row) != window.Disorder {
+			continue
+		}
+		from := p.affectedFrom(s, &it.row)
+		if !s.restored {
+			s.restored = true
+			s.refoldFrom = from
+			p.disordered = append(p.disordered, it.series)
+		}
+		s.refoldFrom = min(s.refoldFrom, from)
+	}
+	return p.refold(nil, nil)
+}

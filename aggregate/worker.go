@@ -1,0 +1,210 @@
+package aggregate
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/pane"
+)
+
+// Config says what a Worker owns and how. Zero values mean the defaults told here.
+type Config struct {
+	Generation    uint32
+	Partitions    int       // how many there are; the worker owns all of them
+	StreamCreated time.Time // of the log, written into heads that are created
+
+	Window window.Config // default 15 min windows, 10 min lateness, 2 h bridging limit
+
+	Owner string // this start of the process; default a random id
+	Node  string // this machine; default "local"
+
+	CommitEvery   time.Duration // default 15 s
+	CommitBytes   int64         // of one partition's tail, default 16 MiB; reading stops at twice that
+	ProcessBytes  int64         // of all tails, default 64 MiB; reading stops at twice that
+	SnapshotEvery time.Duration // default 2 min
+	TickEvery     time.Duration // default 10 s
+	PurgeEvery    time.Duration // default 1 min
+
+	Now   func() gridloom.Millis // wall clock, for the sanity of frames; default time.Now
+	Clock func() time.Time       // for pauses; default time.Now
+	NewID func() string          // of commits; default random
+	Fault func(point string)     // called at named points, for crash tests; default nothing
+
+	Logger     *slog.Logger // default none
+	Registerer prometheus.Registerer
+}
+
+// setDefaults fills in zero values.
+func (c *Config) setDefaults() {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.CommitEvery, 15*time.Second)
+	def(&c.SnapshotEvery, 2*time.Minute)
+	def(&c.TickEvery, 10*time.Second)
+	def(&c.PurgeEvery, time.Minute)
+	if c.CommitBytes == 0 {
+		c.CommitBytes = 16 << 20
+	}
+	if c.ProcessBytes == 0 {
+		c.ProcessBytes = 64 << 20
+	}
+	if c.Window == (window.Config{}) {
+		c.Window = window.Config{Width: gridloom.DefaultWidth, Lateness: gridloom.DefaultLateness, Bridge: gridloom.DefaultBridge}
+	}
+	if c.Node == "" {
+		c.Node = "local"
+	}
+	if c.NewID == nil {
+		c.NewID = randomID
+	}
+	if c.Owner == "" {
+		c.Owner = c.NewID()
+	}
+	if c.Now == nil {
+		c.Now = func() gridloom.Millis { return gridloom.MillisOf(time.Now()) }
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Fault == nil {
+		c.Fault = func(string) {}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+func randomID() string {
+	var b [12]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
+
+// Worker owns partitions. Its methods may be called from any goroutine while Run runs.
+type Worker struct {
+	cfg        Config
+	log        Log
+	heads      Heads
+	store      *pane.Store
+	metrics    *metrics
+	budget     budget
+	partitions []*partition
+}
+
+// New returns a Worker for all partitions of cfg.
+func New(cfg Config, log Log, heads Heads, store *pane.Store) *Worker {
+	cfg.setDefaults()
+	w := &Worker{cfg: cfg, log: log, heads: heads, store: store}
+	w.budget.limit = cfg.ProcessBytes
+	w.metrics = newMetrics(cfg.Registerer, &w.budget)
+	for id := range cfg.Partitions {
+		w.partitions = append(w.partitions, newPartition(id, w))
+	}
+	return w
+}
+
+// Run owns the partitions until ctx ends, then releases them with a last commit.
+// It returns early only for a clock that cannot be right.
+func (w *Worker) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range w.partitions {
+		g.Go(func() error { return p.run(ctx) })
+	}
+	g.Go(func() error { w.purge(ctx); return nil })
+	return g.Wait()
+}
+
+// purge lets the log forget what every partition has committed.
+func (w *Worker) purge(ctx context.Context) {
+	t := time.NewTicker(w.cfg.PurgeEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		heads := map[int]gridloom.Head{}
+		for _, p := range w.partitions {
+			// Read again rather than remembered: another owner may have moved it.
+			h, _, err := w.heads.LoadHead(ctx, p.id)
+			if err != nil {
+				heads = nil
+				break
+			}
+			heads[p.id] = h
+		}
+		if heads == nil {
+			continue
+		}
+		if err := w.log.Purge(ctx, heads); err != nil && ctx.Err() == nil {
+			w.cfg.Logger.Warn("log not purged", "err", err)
+		}
+	}
+}
+
+// ask runs f in the loop of a partition, when it has caught up with the log as it
+// was at the claim.
+func (w *Worker) ask(ctx context.Context, id int, f func(*partition) error) error {
+	if id < 0 || id >= len(w.partitions) {
+		return fmt.Errorf("%w: partition %d of %d", gridloom.ErrNotFound, id, len(w.partitions))
+	}
+	done := make(chan error, 1)
+	ask := func(p *partition, err error) {
+		if err == nil {
+			err = f(p)
+		}
+		done <- err
+	}
+	select {
+	case w.partitions[id].asks <- ask:
+		return <-done
+	case <-ctx.Done():
+		st := w.partitions[id].snapshotStatus()
+		return fmt.Errorf("%w: partition %d (%s) did not answer: %w", gridloom.ErrUnavailable, id, st.State, ctx.Err())
+	}
+}
+
+// Tail answers what the owner of a partition holds on top of its manifest. It
+// fails with ErrUnavailable if the partition is stopped, fenced or still behind.
+func (w *Worker) Tail(ctx context.Context, id int, sel pane.Selector) (*pane.Tail, error) {
+	var out *pane.Tail
+	err := w.ask(ctx, id, func(p *partition) (err error) {
+		out, err = p.answer(sel)
+		return err
+	})
+	return out, err
+}
+
+// Series lists the series of a partition with their newest readings.
+func (w *Worker) Series(ctx context.Context, id int) ([]pane.SeriesInfo, error) {
+	var out []pane.SeriesInfo
+	err := w.ask(ctx, id, func(p *partition) error {
+		out = p.seriesInfo()
+		return nil
+	})
+	return out, err
+}
+
+// budget bounds the tails of all partitions together.
+type budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+func (b *budget) add(n int64) { b.used.Add(n) }
+func (b *budget) over() bool  { return b.used.Load() >= b.limit }
+func (b *budget) full() bool  { return b.used.Load() >= 2*b.limit }
