@@ -126,7 +126,7 @@ func (s *Stream) swap(ctx context.Context, h gridloom.Head, revision uint64, cre
 
 // putHead is one try.
 func (s *Stream) putHead(ctx context.Context, partition int, data []byte, revision uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, swapTry)
+	ctx, cancel := context.WithTimeout(ctx, min(swapTry, s.cfg.AppendTimeout))
 	defer cancel()
 	msg := nats.NewMsg(s.layout.headSubject(partition))
 	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
@@ -142,7 +142,7 @@ func (s *Stream) putHead(ctx context.Context, partition int, data []byte, revisi
 // if it is stored, again if the head is still the expected one, ErrFenced if it is
 // somebody else's.
 func (s *Stream) readBack(ctx context.Context, h *gridloom.Head, revision uint64, create bool) (rev uint64, again bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, swapTry)
+	ctx, cancel := context.WithTimeout(ctx, min(swapTry, s.cfg.AppendTimeout))
 	defer cancel()
 	there, rev, err := s.loadHead(ctx, h.Partition)
 	switch {
