@@ -28,7 +28,7 @@ type Bad struct {
 // zero value is ready. Not safe for concurrent use: each connection or worker has
 // its own.
 type Decoder struct {
-	src  *Source
+	src  Source
 	out  *wire.Columns
 	from int // rows of out before this payload
 	bads []Bad
@@ -48,7 +48,7 @@ type Decoder struct {
 
 	// One reading object (object.go).
 	top, item object
-	own       []gridloom.Scale // by register: for values in its own unit
+	rules     []rule // by register
 	shape     []predicted
 	lengths   lengthMemo
 }
@@ -60,7 +60,7 @@ type Decoder struct {
 // out keeps the rows it had. bad is called after the last row was appended. Decode
 // never panics, whatever the payload; it keeps nothing of it.
 func (d *Decoder) Decode(src Source, payload []byte, out *wire.Columns, bad func(Bad)) (objects int) {
-	d.src, d.out, d.from = &src, out, out.Len()
+	d.src, d.out, d.from = src, out, out.Len()
 	d.bads, d.refused, d.objects = d.bads[:0], nil, 0
 	d.envelope = envelope{}
 
@@ -83,7 +83,7 @@ func (d *Decoder) Decode(src Source, payload []byte, out *wire.Columns, bad func
 		bad(b)
 	}
 	clear(d.bads)
-	d.src, d.out, d.p = nil, nil, nil
+	d.src, d.out, d.p = Source{}, nil, nil
 	return d.objects
 }
 

@@ -43,18 +43,28 @@ func (d *Decoder) decodeJSON(payload []byte) {
 	}
 }
 
+// rule is what a value of a register needs to know.
+type rule struct {
+	scale    gridloom.Scale // for values in the register's own unit
+	interval bool
+}
+
 // init makes the tables that the first payload needs.
 func (d *Decoder) init() {
-	if d.own != nil {
+	if d.rules != nil {
 		return
 	}
-	d.own = make([]gridloom.Scale, gridloom.Registers())
-	for id := range d.own {
-		s, err := gridloom.ScaleFor(gridloom.RegisterID(id), "")
+	d.rules = make([]rule, gridloom.Registers())
+	for id := range d.rules {
+		r := gridloom.RegisterID(id)
+		s, err := gridloom.ScaleFor(r, "")
 		if err != nil {
-			panic(fmt.Sprintf("decode: register %s has no unit: %v", gridloom.RegisterID(id), err))
+			panic(fmt.Sprintf("decode: register %s has no unit: %v", r, err))
 		}
-		d.own[id] = s
+		d.rules[id] = rule{s, r.Info().Kind == gridloom.Interval}
+	}
+	if len(d.rules) > 64*len(registerSet{}) {
+		panic("decode: the catalog has outgrown registerSet")
 	}
 }
 

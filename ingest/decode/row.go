@@ -159,11 +159,21 @@ func (d *Decoder) emit(o *object) {
 		d.bads = append(d.bads, b)
 		return
 	}
-	if o.keys&(1<<keyValue) != 0 {
-		d.row(o, o.register, o.value, "value")
+	out := d.out
+	first := out.Extend(len(o.values) + 1)
+	row := first
+	if o.keys&(1<<keyValue) != 0 && d.row(o, row, o.register, o.value, "value") {
+		row++
 	}
 	for i := range o.values {
-		d.row(o, o.values[i].id, o.values[i].number, "")
+		if d.row(o, row, o.values[i].id, o.values[i].number, "") {
+			row++
+		}
+	}
+	out.Truncate(row)
+	for i := first; i < row; i++ {
+		out.Meter[i], out.Start[i], out.Length[i] = o.meter, o.start, o.length
+		out.Quality[i], out.Serial[i] = o.quality, o.serial
 	}
 }
 
@@ -196,54 +206,62 @@ func (d *Decoder) complete(o *object) {
 		return
 	}
 	// One object states a register once; which of two values was meant cannot be known.
-	var seen [4]uint64
-	twice := func(id gridloom.RegisterID) bool {
-		w, bit := &seen[id/64%4], uint64(1)<<(id%64)
-		was := *w&bit != 0
-		*w |= bit
-		return was
-	}
+	var seen registerSet
 	if valued {
-		twice(o.register)
+		seen.add(o.register)
 	}
-	for _, v := range o.values {
-		if twice(v.id) {
+	for i := range o.values {
+		if v := &o.values[i]; !seen.add(v.id) {
 			o.spoil(wire.Syntax, v.id.String(), fmt.Sprintf("the reading has %s twice", v.id))
 			return
 		}
 	}
 }
 
-// row appends one value of an object, or refuses it. name is its key, "" for the register's alias.
-func (d *Decoder) row(o *object, id gridloom.RegisterID, n number, name string) {
-	settled, err := wire.Settle(id, o.length)
-	if err != nil {
-		d.badValue(wire.Length, id, name, wire.Detail(err))
-		return
-	}
-	if n.kind == isNumber {
-		scale := d.own[settled]
-		if o.unit != nil {
-			if scale, err = gridloom.ScaleFor(settled, string(o.unit)); err != nil {
-				d.badValue(wire.Unit, id, name, wire.Detail(err))
-				return
-			}
-		}
-		if n.mantissa, err = scale.Decimal(n.mantissa, int(n.exp)); err != nil {
-			d.badValue(wire.Value, id, name, wire.Detail(err))
-			return
-		}
-	} else if n.kind == isOther {
-		d.badValue(wire.Value, id, name, "a value is a number, or null for a void")
-		return
-	}
-	d.out.Append(o.meter, settled, o.start, o.length, n.mantissa, n.kind == isNull, o.quality, 0, 0, o.serial)
+// registerSet is a set of registers.
+type registerSet [4]uint64
+
+// add adds id; false if it is there already.
+func (s *registerSet) add(id gridloom.RegisterID) bool {
+	w, bit := &s[id/64], uint64(1)<<(id%64)
+	was := *w&bit != 0
+	*w |= bit
+	return !was
 }
 
-// badValue refuses one value of an object.
-func (d *Decoder) badValue(reason string, id gridloom.RegisterID, name, detail string) {
+// row sets register and value of a row, or refuses the value. name is its key, "" for
+// the register's alias.
+func (d *Decoder) row(o *object, row int, id gridloom.RegisterID, n number, name string) bool {
+	settled, err := id, error(nil)
+	if o.length != 0 || d.rules[id].interval {
+		if settled, err = wire.Settle(id, o.length); err != nil {
+			return d.badValue(wire.Length, id, name, wire.Detail(err))
+		}
+	}
+	v := int64(0)
+	switch n.kind {
+	case isOther:
+		return d.badValue(wire.Value, id, name, "a value is a number, or null for a void")
+	case isNumber:
+		scale := d.rules[settled].scale
+		if o.unit != nil {
+			if scale, err = gridloom.ScaleFor(settled, string(o.unit)); err != nil {
+				return d.badValue(wire.Unit, id, name, wire.Detail(err))
+			}
+		}
+		if v, err = scale.Decimal(n.mantissa, int(n.exp)); err != nil {
+			return d.badValue(wire.Value, id, name, wire.Detail(err))
+		}
+	}
+	d.out.Register[row], d.out.Value[row], d.out.Void[row] = settled, v, n.kind == isNull
+	return true
+}
+
+// badValue refuses one value of an object; it returns false.
+func (d *Decoder) badValue(reason string, id gridloom.RegisterID, name, detail string) bool {
 	if name == "" {
 		name = id.String()
 	}
 	d.bads = append(d.bads, Bad{reason, detail, d.place(name)})
+	return false
 }

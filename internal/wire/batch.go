@@ -52,7 +52,8 @@ type seriesScratch struct {
 	body   []byte
 
 	at       []gridloom.Millis // instants of the newest series that stated its own
-	value    []int64
+	delta    []uint64          // and their deltas, as they stand in the message
+	value    []uint64
 	quality  []uint64
 	runs     []uint64
 	void     []uint64

@@ -60,9 +60,10 @@ type batchDecoder struct {
 // message decodes the fields of a Batch.
 func (d *batchDecoder) message(data []byte) error {
 	var epoch, seq bool
+	var f field
 	for rest := data; len(rest) > 0; {
 		at := len(data) - len(rest)
-		f, next, ok := nextField(rest)
+		next, ok := f.read(rest)
 		if !ok {
 			return &Refusal{Syntax, "byte " + strconv.Itoa(at), "no protobuf field: want a gridloom.v1.Batch or JSON"}
 		}
@@ -113,10 +114,11 @@ type seriesFields struct {
 func (d *batchDecoder) decodeSeries(data []byte, at int) error {
 	s := d.s
 	s.value, s.quality, s.runs, s.void = s.value[:0], s.quality[:0], s.runs[:0], s.void[:0]
-	s.previous = s.previous[:0] // the deltas of this series' instants
+	s.delta = s.delta[:0]
 	var f seriesFields
+	var fd field
 	for rest := data; len(rest) > 0; {
-		fd, next, ok := nextField(rest)
+		next, ok := fd.read(rest)
 		ok = ok && d.field(&f, &fd)
 		if !ok {
 			return &Refusal{Syntax, d.place(""), fmt.Sprintf("no field of a series at byte %d of it (the series is at byte %d)", len(data)-len(rest), at)}
@@ -131,8 +133,8 @@ func (d *batchDecoder) decodeSeries(data []byte, at int) error {
 	if f.hasBase || f.hasAt {
 		t := f.base
 		s.at = append(s.at[:0], t)
-		for _, delta := range s.previous {
-			t += delta
+		for _, u := range s.delta {
+			t += gridloom.Millis(unzigzag(u))
 			s.at = append(s.at, t)
 		}
 	}
@@ -171,37 +173,39 @@ func (d *batchDecoder) field(f *seriesFields, fd *field) bool {
 		return isNumber
 	case seriesAt:
 		f.hasAt = true
-		return packed(fd, func(u uint64) { s.previous = append(s.previous, gridloom.Millis(unzigzag(u))) })
+		return packed(fd, &s.delta)
 	case seriesValue:
-		return packed(fd, func(u uint64) { s.value = append(s.value, unzigzag(u)) })
+		return packed(fd, &s.value)
 	case seriesQuality:
-		return packed(fd, func(u uint64) { s.quality = append(s.quality, u) })
+		return packed(fd, &s.quality)
 	case seriesQualityRun:
-		return packed(fd, func(u uint64) { s.runs = append(s.runs, u) })
+		return packed(fd, &s.runs)
 	case seriesVoid:
-		return packed(fd, func(u uint64) { s.void = append(s.void, u) })
+		return packed(fd, &s.void)
 	}
 	return true
 }
 
-// packed takes the numbers of a repeated field, packed or one by one, as every
+// packed appends the numbers of a repeated field, packed or one by one, as every
 // reader of Protocol Buffers must.
-func packed(fd *field, take func(uint64)) bool {
+func packed(fd *field, to *[]uint64) bool {
 	if fd.typ == typeVarint {
-		take(fd.num)
+		*to = append(*to, fd.num)
 		return true
 	}
 	if fd.typ != typeBytes {
 		return false
 	}
+	nums := *to
 	for b := fd.bytes; len(b) > 0; {
 		u, n := uvarint(b)
 		if n == 0 {
 			return false
 		}
-		take(u)
+		nums = append(nums, u)
 		b = b[n:]
 	}
+	*to = nums
 	return true
 }
 
@@ -302,38 +306,51 @@ func (d *batchDecoder) append(id gridloom.RegisterID, length gridloom.Millis, se
 	s, c := d.s, d.c
 	voids, qualities, runs := s.void, s.quality, s.runs
 	value, left, quality := int64(0), uint64(0), gridloom.Quality(0)
-	for i, delta := range s.value {
-		value += delta
-		if len(runs) > 0 && left == 0 {
-			left, quality = runs[0], gridloom.Quality(qualities[0])
-			runs, qualities = runs[1:], qualities[1:]
-		}
-		left--
-		start := s.at[i]
-		if reason := CheckTime(start, length, d.b.Now); reason != "" {
-			d.bad(d.place(".at["+strconv.Itoa(i)+"]"), reason, TimeDetail(start, length, d.b.Now))
-			if len(voids) > 0 && voids[0] == uint64(i) {
-				voids = voids[1:]
+	first := c.Extend(len(s.value))
+	row := first
+	for i, u := range s.value {
+		value += unzigzag(u)
+		if len(runs) > 0 {
+			if left == 0 {
+				left, quality = runs[0], gridloom.Quality(qualities[0])
+				runs, qualities = runs[1:], qualities[1:]
 			}
-			continue
+			left--
 		}
-		if len(voids) > 0 && voids[0] == uint64(i) {
+		v, void := value, len(voids) > 0 && voids[0] == uint64(i)
+		if void {
 			voids = voids[1:]
-			c.Append(d.meter, id, start, length, 0, true, quality, 0, 0, serial)
+			v = 0
+		}
+		if !d.good(i, length, &v, scaled, scale) {
 			continue
 		}
-		v := value
-		if scaled {
-			var err error
-			if v, err = scale.Decimal(value, -3); err != nil {
-				d.bad(d.place(".value["+strconv.Itoa(i)+"]"), Value, Detail(err))
-				continue
-			}
-		}
-		if v > gridloom.MaxValue || v < -gridloom.MaxValue {
-			d.bad(d.place(".value["+strconv.Itoa(i)+"]"), Value, fmt.Sprintf("value of %d thousandths is beyond %d", v, gridloom.MaxValue))
-			continue
-		}
-		c.Append(d.meter, id, start, length, v, false, quality, 0, 0, serial)
+		c.Start[row], c.Value[row], c.Void[row], c.Quality[row] = s.at[i], v, void, quality
+		row++
 	}
+	c.Truncate(row)
+	for i := first; i < row; i++ {
+		c.Meter[i], c.Register[i], c.Length[i], c.Serial[i] = d.meter, id, length, serial
+	}
+}
+
+// good refuses a reading whose time or value is out of range, and scales its value.
+func (d *batchDecoder) good(i int, length gridloom.Millis, v *int64, scaled bool, scale gridloom.Scale) bool {
+	start := d.s.at[i]
+	if reason := CheckTime(start, length, d.b.Now); reason != "" {
+		d.bad(d.place(".at["+strconv.Itoa(i)+"]"), reason, TimeDetail(start, length, d.b.Now))
+		return false
+	}
+	if scaled {
+		var err error
+		if *v, err = scale.Decimal(*v, -3); err != nil {
+			d.bad(d.place(".value["+strconv.Itoa(i)+"]"), Value, Detail(err))
+			return false
+		}
+	}
+	if *v > gridloom.MaxValue || *v < -gridloom.MaxValue {
+		d.bad(d.place(".value["+strconv.Itoa(i)+"]"), Value, fmt.Sprintf("value of %d thousandths is beyond %d", *v, gridloom.MaxValue))
+		return false
+	}
+	return true
 }

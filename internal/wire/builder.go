@@ -12,14 +12,16 @@ type Builder struct {
 	columns Columns
 	bytes   int
 	order   gridloom.Order // of the last row
-	meter   string         // of the last row, which the next one often shares
-	place   uint32         // of meter in columns.Meters
+
+	// Meter and agent of the last row, which the next one often shares, and their places.
+	meter, agent      string
+	place, agentPlace uint32
 }
 
 // Reset empties b and keeps its memory.
 func (b *Builder) Reset() {
 	b.columns.Reset()
-	b.bytes, b.order, b.meter, b.place = 0, 0, "", 0
+	*b = Builder{columns: b.columns}
 }
 
 // AppendRow copies one row of src, its strings interned anew.
@@ -38,15 +40,15 @@ func (b *Builder) AppendRow(src *Columns, row int) {
 		b.bytes += 4
 	}
 	b.bytes += bits.Len64(zigzag(src.Value[row]))/7 + 1
-	var agent, serial uint32
-	if a := src.Agent[row]; a != 0 {
-		agent = b.columns.AddAgent(src.Agents[a])
+	if a := src.Agents[src.Agent[row]]; a != b.agent || b.columns.Len() == 0 {
+		b.agent, b.agentPlace = a, b.columns.AddAgent(a)
 	}
+	serial := uint32(0)
 	if s := src.Serial[row]; s != 0 {
 		serial = b.columns.AddSerial(src.Serials[s])
 	}
 	b.columns.Append(b.place, src.Register[row], src.Start[row], src.Length[row], src.Value[row], src.Void[row],
-		src.Quality[row], src.Order[row], agent, serial)
+		src.Quality[row], src.Order[row], b.agentPlace, serial)
 }
 
 // Columns returns what was gathered; it is b's own and valid until Reset.

@@ -28,6 +28,7 @@ type Columns struct {
 	Agent    []uint32 // index into Agents
 	Serial   []uint32 // index into Serials
 
+	room                    int // rows for which all columns have memory, at least
 	meters, agents, serials interner
 	scratch                 scratch
 }
@@ -75,17 +76,38 @@ func (c *Columns) AppendReading(r *gridloom.Reading) {
 func (c *Columns) Append(meter uint32, register gridloom.RegisterID, start, length gridloom.Millis, value int64, void bool,
 	quality gridloom.Quality, order gridloom.Order, agent, serial uint32,
 ) {
-	c.Meter = append(c.Meter, meter)
-	c.Register = append(c.Register, register)
-	c.Start = append(c.Start, start)
-	c.Length = append(c.Length, length)
-	c.Value = append(c.Value, value)
-	c.Void = append(c.Void, void)
-	c.Quality = append(c.Quality, quality)
-	c.Order = append(c.Order, order)
-	c.Agent = append(c.Agent, agent)
-	c.Serial = append(c.Serial, serial)
+	i := c.Extend(1)
+	c.Meter[i], c.Register[i], c.Start[i], c.Length[i] = meter, register, start, length
+	c.Value[i], c.Void[i], c.Quality[i], c.Order[i] = value, void, quality, order
+	c.Agent[i], c.Serial[i] = agent, serial
 }
+
+// Extend appends n rows whose contents are undefined and returns the index of the
+// first: who appends several rows at once sets their columns by index.
+func (c *Columns) Extend(n int) (first int) {
+	first = len(c.Start)
+	n += first
+	// Memory grows for all columns at once, so that one check serves them all.
+	if n > c.room {
+		c.grow(n)
+	}
+	c.Truncate(n)
+	return first
+}
+
+// grow makes room for n rows in every column.
+func (c *Columns) grow(n int) {
+	n = max(n, 2*len(c.Start), 16)
+	c.Meter, c.Register = roomFor(c.Meter, n), roomFor(c.Register, n)
+	c.Start, c.Length = roomFor(c.Start, n), roomFor(c.Length, n)
+	c.Value, c.Void = roomFor(c.Value, n), roomFor(c.Void, n)
+	c.Quality, c.Order = roomFor(c.Quality, n), roomFor(c.Order, n)
+	c.Agent, c.Serial = roomFor(c.Agent, n), roomFor(c.Serial, n)
+	c.room = n
+}
+
+// roomFor returns s with the capacity for n elements.
+func roomFor[T any](s []T, n int) []T { return slices.Grow(s, max(0, n-len(s))) }
 
 // AddMeter returns the index of a meter in Meters, appending it where it is new.
 func (c *Columns) AddMeter(id string) uint32 { return add(&c.meters, &c.Meters, id) }
@@ -133,15 +155,6 @@ func (c *Columns) addOptional(t *interner, table *[]string, s string) uint32 {
 		return 0
 	}
 	return add(t, table, s)
-}
-
-// resize gives all row columns n rows, whose contents are undefined.
-func (c *Columns) resize(n int) {
-	c.Meter, c.Register = sized(c.Meter, n), sized(c.Register, n)
-	c.Start, c.Length = sized(c.Start, n), sized(c.Length, n)
-	c.Value, c.Void = sized(c.Value, n), sized(c.Void, n)
-	c.Quality, c.Order = sized(c.Quality, n), sized(c.Order, n)
-	c.Agent, c.Serial = sized(c.Agent, n), sized(c.Serial, n)
 }
 
 // sized returns s with n elements, in its own memory where that suffices.

@@ -142,17 +142,8 @@ func AppendFrame(dst []byte, info FrameInfo, c *Columns) []byte {
 // appendObjects writes registers, shapes and objects.
 func (c *Columns) appendObjects(dst []byte) []byte {
 	s := &c.scratch
-	s.objects, s.shapes, s.shapeRows = s.objects[:0], s.shapes[:0], s.shapeRows[:0]
-	n := c.Len()
-	meter, start := c.Meter[:n], c.Start[:n]
-	for i := 0; i < n; {
-		j := i + 1
-		for j < n && meter[j] == meter[i] && start[j] == start[i] {
-			j++
-		}
-		s.objects = append(s.objects, object{uint32(i), s.shapeOf(c.Register[i:j])})
-		i = j
-	}
+	s.findObjects(c)
+	meter, start := c.Meter, c.Start
 
 	s.local = sized(s.local, gridloom.Registers())
 	for i := range s.local {
@@ -207,6 +198,30 @@ func (c *Columns) appendObjects(dst []byte) []byte {
 	return closeBytes(dst[:at+k], at)
 }
 
+// findObjects cuts the rows of c into objects and gives each its shape.
+func (s *scratch) findObjects(c *Columns) {
+	s.objects, s.shapes, s.shapeRows = s.objects[:0], s.shapes[:0], s.shapeRows[:0]
+	n := c.Len()
+	meter, start, registers := c.Meter[:n], c.Start[:n], c.Register[:n]
+	shape, like := uint32(0), []gridloom.RegisterID(nil) // those of the object before
+	for i := 0; i < n; {
+		m, t := meter[i], start[i]
+		j, k := i, 0 // k counts how far the object is like the one before
+		for ; j < n && meter[j] == m && start[j] == t; j++ {
+			if k < len(like) && registers[j] == like[k] {
+				k++
+			}
+		}
+		if k != len(like) || j-i != k {
+			shape = s.shapeOf(registers[i:j])
+			sh := s.shapes[shape]
+			like = s.shapeRows[sh.from:sh.to]
+		}
+		s.objects = append(s.objects, object{uint32(i), shape})
+		i = j
+	}
+}
+
 // shapeOf returns the index of the shape with these registers, adding it if none
 // of the newest has them.
 func (s *scratch) shapeOf(registers []gridloom.RegisterID) uint32 {
@@ -238,8 +253,14 @@ func (c *Columns) appendValues(dst []byte) []byte {
 		if voids[i] {
 			v = *p
 		}
-		k += putUvarint(w[k:], zigzag(v-*p))
+		u := zigzag(v - *p)
 		*p = v
+		if u >= 1<<56 {
+			k += binary.PutUvarint(w[k:], u)
+			continue
+		}
+		binary.LittleEndian.PutUint64(w[k:], spread(u))
+		k += sizeUvarint(u)
 	}
 	return closeBytes(dst[:at+k], at)
 }

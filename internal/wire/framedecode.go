@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"github.com/gridloom/gridloom"
 )
@@ -15,21 +17,14 @@ import (
 func DecodeFrame(data []byte, c *Columns) (FrameInfo, error) {
 	old := c.Meters // where the frame before this one had its meters
 	c.Reset()
-	f, err := readFrame(data)
-	if err != nil {
+	var f frame
+	if err := f.read(data, c, old); err != nil {
 		return f.info, err
 	}
-	if f.readings == 0 {
-		return f.info, nil
-	}
-	if err := f.registers(c); err != nil {
+	if err := f.check(); err != nil {
 		return f.info, err
 	}
-	if err := f.shapes(c); err != nil {
-		return f.info, err
-	}
-	f.tables(c, old)
-	c.resize(f.readings)
+	c.Extend(f.readings)
 	if err := f.rows(c); err != nil {
 		c.Truncate(0)
 		return f.info, err
@@ -42,9 +37,9 @@ func DecodeFrame(data []byte, c *Columns) (FrameInfo, error) {
 type frame struct {
 	info     FrameInfo
 	readings int
-	data     []byte
-	columns  [frameOpaque + 1][]byte // by field, of those that occur once
-	seen     uint32                  // bit of each field
+	nums     [frameReadings + 1]uint64 // by field
+	columns  [frameOpaque + 1][]byte   // by field, of those that occur once
+	seen     uint32                    // bit of each field
 }
 
 // corrupt is the error of a frame that is not what was written.
@@ -52,119 +47,29 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: frame: %s", gridloom.ErrCorrupt, fmt.Sprintf(format, args...))
 }
 
-// readFrame finds the fields and decodes those that are not columns.
-func readFrame(data []byte) (f frame, err error) {
-	f.data = data
-	var nums [frameReadings + 1]uint64
+// read finds the fields and decodes the tables. old is the memory of Meters with
+// what it held before: a partition's frames name much the same meters, and where
+// one stands at the same place comparing is cheaper than looking it up.
+func (f *frame) read(data []byte, c *Columns, old []string) error {
+	s := &c.scratch
+	s.ids, s.shapes, s.shapeRows = s.ids[:0], s.shapes[:0], s.shapeRows[:0]
+	var newer error // what only a newer gridloom knows; it matters if the frame is whole
+	var fd field
 	for rest := data; len(rest) > 0; {
-		at := len(data) - len(rest)
-		fd, next, ok := nextField(rest)
+		next, ok := fd.read(rest)
 		if !ok {
-			return f, corrupt("no field at byte %d", at)
+			return corrupt("no field at byte %d", len(data)-len(rest))
 		}
 		rest = next
 		n := fd.number
 		if n > frameOpaque {
-			return f, fmt.Errorf("frame: field %d: %w", n, ErrNewer)
-		}
-		if repeated := n == frameMeter || n == frameRegister || n == frameShape || n == frameAgent || n == frameSerial; !repeated && f.seen&(1<<n) != 0 {
-			return f, corrupt("field %d twice", n)
-		}
-		f.seen |= 1 << n
-		switch {
-		case n <= frameReadings && fd.typ == typeVarint:
-			nums[n] = fd.num
-		case n > frameReadings && fd.typ == typeBytes:
-			f.columns[n] = fd.bytes
-		default:
-			return f, corrupt("field %d of type %d", n, fd.typ)
-		}
-	}
-	if nums[frameKind] > 255 || nums[frameGeneration] > 1<<32-1 || nums[framePartition] > 1<<31-1 {
-		return f, corrupt("kind %d, generation %d, partition %d", nums[frameKind], nums[frameGeneration], nums[framePartition])
-	}
-	f.info = FrameInfo{
-		Kind: Kind(nums[frameKind]), Generation: uint32(nums[frameGeneration]), Partition: int(nums[framePartition]),
-		Opaque: f.columns[frameOpaque],
-	}
-	if v := nums[frameVersion]; v != FrameVersion {
-		if v == 0 {
-			return f, corrupt("no version")
-		}
-		return f, fmt.Errorf("frame: version %d: %w", v, ErrNewer)
-	}
-	if f.info.Kind == 0 {
-		return f, corrupt("no kind")
-	}
-	if f.info.Kind > KindTick {
-		return f, fmt.Errorf("frame: kind %d: %w", f.info.Kind, ErrNewer)
-	}
-	// Every value is at least a byte: nothing is allocated for rows that are not there.
-	n, ok := countVarints(f.columns[frameValue])
-	if !ok || uint64(n) != nums[frameReadings] {
-		return f, corrupt("%d readings with %d values", nums[frameReadings], n)
-	}
-	if n > 0 && (f.info.Kind == KindTick || f.info.Kind == KindRegistry) {
-		return f, corrupt("%d readings in a %s frame", n, f.info.Kind)
-	}
-	f.readings = n
-	return f, nil
-}
-
-// registers resolves the codes of the frame.
-func (f *frame) registers(c *Columns) error {
-	s := &c.scratch
-	s.ids = s.ids[:0]
-	for rest := f.data; len(rest) > 0; {
-		fd, next, _ := nextField(rest)
-		rest = next
-		if fd.number != frameRegister {
+			newer = fmt.Errorf("frame: field %d: %w", n, ErrNewer)
 			continue
 		}
-		id, ok := FindRegister(fd.bytes)
-		if !ok {
-			return fmt.Errorf("frame: register %q: %w", fd.bytes, ErrNewer)
+		if n <= frameReadings != (fd.typ == typeVarint) || n > frameReadings && fd.typ != typeBytes {
+			return corrupt("field %d of type %d", n, fd.typ)
 		}
-		s.ids = append(s.ids, id)
-	}
-	return nil
-}
-
-// shapes resolves the registers of each shape.
-func (f *frame) shapes(c *Columns) error {
-	s := &c.scratch
-	s.shapes, s.shapeRows = s.shapes[:0], s.shapeRows[:0]
-	for rest := f.data; len(rest) > 0; {
-		fd, next, _ := nextField(rest)
-		rest = next
-		if fd.number != frameShape {
-			continue
-		}
-		from := uint32(len(s.shapeRows))
-		for b := fd.bytes; len(b) > 0; {
-			v, n := uvarint(b)
-			if n == 0 || v >= uint64(len(s.ids)) {
-				return corrupt("shape %d names register %d of %d", len(s.shapes), v, len(s.ids))
-			}
-			s.shapeRows = append(s.shapeRows, s.ids[v])
-			b = b[n:]
-		}
-		if int(from) == len(s.shapeRows) {
-			return corrupt("shape %d is empty", len(s.shapes))
-		}
-		s.shapes = append(s.shapes, span{from, uint32(len(s.shapeRows))})
-	}
-	return nil
-}
-
-// tables fills Meters, Agents and Serials. old is the backing of Meters with what
-// it held before: a partition's frames name much the same meters, and where one
-// stands at the same place comparing is cheaper than looking it up.
-func (f *frame) tables(c *Columns, old []string) {
-	for rest := f.data; len(rest) > 0; {
-		fd, next, _ := nextField(rest)
-		rest = next
-		switch fd.number {
+		switch n {
 		case frameMeter:
 			if i := len(c.Meters); i < len(old) && old[i] == string(fd.bytes) {
 				c.Meters = append(c.Meters, old[i])
@@ -175,8 +80,82 @@ func (f *frame) tables(c *Columns, old []string) {
 			c.Agents = append(c.Agents, c.agents.text(fd.bytes))
 		case frameSerial:
 			c.Serials = append(c.Serials, c.serials.text(fd.bytes))
+		case frameRegister:
+			id, ok := FindRegister(fd.bytes)
+			if !ok {
+				newer = fmt.Errorf("frame: register %q: %w", fd.bytes, ErrNewer)
+			}
+			s.ids = append(s.ids, id)
+		case frameShape:
+			if err := s.readShape(fd.bytes); err != nil {
+				return err
+			}
+		default:
+			if f.seen&(1<<n) != 0 {
+				return corrupt("field %d twice", n)
+			}
+			f.seen |= 1 << n
+			if n <= frameReadings {
+				f.nums[n] = fd.num
+			} else {
+				f.columns[n] = fd.bytes
+			}
 		}
 	}
+	return f.head(newer)
+}
+
+// readShape resolves the registers of a shape, which come before it.
+func (s *scratch) readShape(b []byte) error {
+	from := uint32(len(s.shapeRows))
+	for len(b) > 0 {
+		v, n := uvarint(b)
+		if n == 0 || v >= uint64(len(s.ids)) {
+			return corrupt("shape %d names register %d of %d", len(s.shapes), v, len(s.ids))
+		}
+		s.shapeRows = append(s.shapeRows, s.ids[v])
+		b = b[n:]
+	}
+	if int(from) == len(s.shapeRows) {
+		return corrupt("shape %d is empty", len(s.shapes))
+	}
+	s.shapes = append(s.shapes, span{from, uint32(len(s.shapeRows))})
+	return nil
+}
+
+// head sets the info. Version and kind decide before anything else: a frame of
+// another version may mean something else by every other field.
+func (f *frame) head(newer error) error {
+	kind, generation, partition := f.nums[frameKind], f.nums[frameGeneration], f.nums[framePartition]
+	if kind > 255 || generation > 1<<32-1 || partition > 1<<31-1 {
+		return corrupt("kind %d, generation %d, partition %d", kind, generation, partition)
+	}
+	f.info = FrameInfo{Kind: Kind(kind), Generation: uint32(generation), Partition: int(partition), Opaque: f.columns[frameOpaque]}
+	switch v := f.nums[frameVersion]; {
+	case v == 0:
+		return corrupt("no version")
+	case v != FrameVersion:
+		return fmt.Errorf("frame: version %d: %w", v, ErrNewer)
+	case kind == 0:
+		return corrupt("no kind")
+	case f.info.Kind > KindTick:
+		return fmt.Errorf("frame: kind %d: %w", kind, ErrNewer)
+	}
+	return newer
+}
+
+// check counts the readings, so that nothing is allocated for rows that are not
+// there: every value is at least a byte.
+func (f *frame) check() error {
+	n, ok := countVarints(f.columns[frameValue])
+	if !ok || uint64(n) != f.nums[frameReadings] {
+		return corrupt("%d readings with %d values", f.nums[frameReadings], n)
+	}
+	if n > 0 && (f.info.Kind == KindTick || f.info.Kind == KindRegistry) {
+		return corrupt("%d readings in a %s frame", n, f.info.Kind)
+	}
+	f.readings = n
+	return nil
 }
 
 // rows decodes the columns into the rows of c, which are there already.
@@ -245,9 +224,17 @@ func (f *frame) values(c *Columns) error {
 	registers := c.Register[:f.readings]
 	values := c.Value[:f.readings]
 	for i, r := range registers {
-		u, n := uvarint(b)
-		if n == 0 {
-			return corrupt("value %d is no number", i)
+		var u uint64
+		var n int
+		if len(b) >= 8 {
+			w := binary.LittleEndian.Uint64(b)
+			stop := ^w & 0x8080_8080_8080_8080
+			u, n = gather(w, stop), bits.TrailingZeros64(stop)/8+1
+		}
+		if n == 0 || n > 8 {
+			if u, n = uvarintLong(b); n == 0 {
+				return corrupt("value %d is no number", i)
+			}
 		}
 		b = b[n:]
 		v := last[r] + unzigzag(u)
