@@ -155,6 +155,25 @@ func clean(p gridloom.Pane) gridloom.Pane {
 	return p
 }
 
+// wantReadings returns the winner of every identity in the log.
+func (r *rig) wantReadings() map[gridloom.Identity]gridloom.Reading {
+	out := map[gridloom.Identity]gridloom.Reading{}
+	var c wire.Columns
+	for i := range r.log.frames {
+		if _, err := wire.DecodeFrame(r.log.frames[i].Data, &c); err != nil {
+			r.t.Fatal(err)
+		}
+		for j := range c.Len() {
+			x := c.Reading(j)
+			x.Sequence, x.Place = r.log.frames[i].Sequence, uint32(j)
+			if old, ok := out[x.Identity()]; !ok || x.Outranks(&old) {
+				out[x.Identity()] = x
+			}
+		}
+	}
+	return out
+}
+
 // want folds the readings of the whole log at once.
 func (r *rig) want() map[string]gridloom.Pane {
 	bySeries := map[gridloom.Series][]window.Reading{}
@@ -185,8 +204,18 @@ func (r *rig) want() map[string]gridloom.Pane {
 
 func (r *rig) check(when string) {
 	r.t.Helper()
+	v := r.view()
+	wantR := r.wantReadings()
+	if len(v.readings) != len(wantR) {
+		r.t.Fatalf("%s: %d readings, want %d", when, len(v.readings), len(wantR))
+	}
+	for id, w := range wantR {
+		if g := v.readings[id]; !g.SameValue(&w) || g.Order != w.Order {
+			r.t.Fatalf("%s: reading %v is %+v, want %+v", when, id, g, w)
+		}
+	}
 	got := map[string]gridloom.Pane{}
-	for k, p := range r.view().panes {
+	for k, p := range v.panes {
 		got[k] = clean(p)
 	}
 	if diff := cmp.Diff(r.want(), got); diff != "" {
