@@ -108,3 +108,8 @@ func TestReaderSeesNewFramesAndLargeOnes(t *testing.T) {
 		t.Errorf("LastSequence = %d, %v, want 3", last, err)
 	}
 }
+
+func contextFor(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(t.Context(), d)
+}
