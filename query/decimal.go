@@ -93,9 +93,9 @@ func unitScale(id gridloom.RegisterID, unit string) (int, error) {
 	}
 	if s, err := gridloom.ScaleFor(id, unit); err == nil {
 		one, err := s.Decimal(1, 0)
-		million, err2 := s.Decimal(1, 6)
+		thousand, err2 := s.Decimal(1, 3) // tells 0.1 from what is only rounded to it
 		places := len(strconv.FormatInt(one, 10)) - 1
-		if err == nil && err2 == nil && one > 0 && million == one*1_000_000 && one == pow10(places) {
+		if err == nil && err2 == nil && one > 0 && thousand == one*1000 && one == pow10(places) {
 			return places, nil
 		}
 	}

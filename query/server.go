@@ -159,7 +159,7 @@ func (s *Server) handle(route string, h func(w http.ResponseWriter, r *http.Requ
 		p := problemOf(err)
 		code = p.status
 		if p.status >= http.StatusInternalServerError && r.Context().Err() == nil && p.kind != problemBusy {
-			s.log.Warn("query failed", "site", route, "err", err)
+			s.log.Warn("query failed", "err", fmt.Errorf("%s: %w", route, err))
 		}
 		if errors.Is(err, errCutOff) {
 			panic(http.ErrAbortHandler)
