@@ -17,7 +17,7 @@ import (
 type Store interface {
 	// Put stores a file under a path that was never used before. When it returns
 	// nil the file survives a power loss. When it fails the file is absent or
-	// whole; try again under another path.
+	// whole; try again under another path. data is not kept.
 	Put(ctx context.Context, path string, data []byte) error
 	// Get returns a whole file. The caller may keep and must not share the bytes before it is done changing them.
 	Get(ctx context.Context, path string) ([]byte, error)

@@ -37,12 +37,15 @@ func (c *cache) get(path string, crc uint32) ([]byte, bool) {
 	return f.data, true
 }
 
-// put keeps a file's bytes, unless it would push out a quarter of the others.
+// wants reports whether put keeps a file of this size: not one that pushes out a quarter of the others.
+func (c *cache) wants(size int) bool { return int64(size) <= c.max/4 }
+
+// put keeps a file's bytes if it wants them.
 func (c *cache) put(path string, crc uint32, data []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	size := int64(len(data))
-	if _, ok := c.files[path]; ok || size > c.max/4 {
+	if _, ok := c.files[path]; ok || !c.wants(len(data)) {
 		return
 	}
 	if c.files == nil {

@@ -17,8 +17,8 @@ import (
 const maxGroupRows = 1 << 22
 
 // decoder reads the columns of one segment. Arrow's reader parses the file's
-// metadata and its pages; the values are decoded here, only those of the rows that
-// are wanted, and strings by their dictionary. Not safe for concurrent use.
+// metadata; pages and values are decoded here, only those of the rows that are
+// wanted, and strings by their dictionary. Not safe for concurrent use.
 type decoder struct {
 	fields []field
 	data   []byte
@@ -102,77 +102,25 @@ type chunk struct {
 // chunk reads the pages of a column.
 func (d *decoder) chunk(column int) (*chunk, error) {
 	c := &chunk{d: d, f: &d.fields[column]}
-	if err := d.readPages(c, column); err != nil {
+	if err := c.load(column); err != nil {
 		return nil, fmt.Errorf("row group %d, column %s: %w", d.ordinal, c.f.name, err)
 	}
 	return c, nil
 }
 
-func (d *decoder) readPages(c *chunk, column int) error {
-	meta, err := d.group.ColumnChunk(column)
+func (c *chunk) load(column int) error {
+	meta, err := c.d.group.ColumnChunk(column)
 	if err != nil {
 		return err
 	}
-	// Arrow trusts these two and would allocate what they say.
 	start, size := meta.DataPageOffset(), meta.TotalCompressedSize()
 	if meta.HasDictionaryPage() && meta.DictionaryPageOffset() > 0 {
 		start = min(start, meta.DictionaryPageOffset())
 	}
-	if start < 0 || size < 0 || start > int64(len(d.data)) || size > int64(len(d.data))-start || meta.NumValues() != int64(d.rows) {
+	if start < 0 || size < 0 || start > int64(len(c.d.data)) || size > int64(len(c.d.data))-start {
 		return errShort
 	}
-	pages, err := d.r.RowGroup(d.ordinal).GetColumnPageReader(column)
-	if err != nil {
-		return err
-	}
-	first := 0
-	for pages.Next() {
-		switch p := pages.Page().(type) {
-		case *file.DictionaryPage:
-			c.words, c.count = p.Data(), int(p.NumValues())
-		case *file.DataPageV1:
-			data, err := c.page(p, first)
-			if err != nil {
-				return err
-			}
-			c.pages = append(c.pages, data)
-			first += data.rows
-		default:
-			return fmt.Errorf("pages of type %v are not written by gridloom", p.Type())
-		}
-	}
-	if err := pages.Err(); err != nil {
-		return err
-	}
-	if first != d.rows {
-		return errShort
-	}
-	return nil
-}
-
-func (c *chunk) page(p *file.DataPageV1, first int) (page, error) {
-	out := page{first: first, rows: int(p.NumValues()), values: p.Data()}
-	if out.rows < 0 || out.rows > c.d.rows-first {
-		return page{}, errShort
-	}
-	if c.f.null {
-		if len(out.values) < 4 {
-			return page{}, errShort
-		}
-		size := binary.LittleEndian.Uint32(out.values)
-		if uint64(size) > uint64(len(out.values)-4) {
-			return page{}, errShort
-		}
-		out.levels, out.values = out.values[4:4+size], out.values[4+size:]
-	}
-	switch e := parquet.Encoding(p.Encoding()); e {
-	case parquet.Encodings.Plain:
-	case parquet.Encodings.PlainDict, parquet.Encodings.RLEDict:
-		out.indexed = true
-	default:
-		return page{}, fmt.Errorf("encoding %s is not known to this build", e)
-	}
-	return out, nil
+	return c.readPages(c.d.data[start:start+size], meta.Compression())
 }
 
 // each calls do for every page with rows in [lo, hi), with that part of the page's rows.

@@ -40,13 +40,13 @@ const (
 // disk is ErrUnavailable.
 func (s *Store) WritePanes(ctx context.Context, where Where, rows []gridloom.Pane) (Segment, error) {
 	seg := Segment{Kind: KindPane, Rows: int64(len(rows)), Epoch: where.Epoch}
-	return s.writeRows(ctx, where, seg, func(seg *Segment) ([]byte, error) {
-		order := arrange(len(rows), func(i int) (gridloom.RegisterID, string) { return rows[i].Register, rows[i].Meter },
+	return s.writeRows(ctx, where, seg, func(w *writer, seg *Segment) ([]byte, error) {
+		order := w.sort.arrange(len(rows), func(i int) (gridloom.RegisterID, string) { return rows[i].Register, rows[i].Meter },
 			func(i, j int32) int {
 				return cmp.Or(cmp.Compare(rows[i].Start, rows[j].Start), cmp.Compare(rows[i].Revision, rows[j].Revision))
 			})
 		describePanes(seg, rows, &order)
-		return encodePanes(s.mem, where, rows, order.rows)
+		return w.encodePanes(s.mem, where, rows, order.rows)
 	})
 }
 
@@ -83,9 +83,9 @@ type paneGroup struct {
 	carries   [][]byte
 }
 
-func encodePanes(mem memory.Allocator, where Where, rows []gridloom.Pane, order []int32) ([]byte, error) {
-	e := newEncoder(mem, paneFields(), 2*len(rows), notesOf(KindPane, where))
-	var g paneGroup
+func (w *writer) encodePanes(mem memory.Allocator, where Where, rows []gridloom.Pane, order []int32) ([]byte, error) {
+	e, g := &w.encoder, &w.panes
+	e.begin(mem, paneFields(), notesOf(KindPane, where))
 	for lo := 0; lo < len(order); lo += groupRows {
 		g.fill(rows, order[lo:min(lo+groupRows, len(order))])
 		e.startGroup()

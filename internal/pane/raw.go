@@ -14,11 +14,11 @@ import (
 // No rows are ErrInvalid; a full disk is ErrUnavailable.
 func (s *Store) WriteRaw(ctx context.Context, where Where, rows []gridloom.Reading) (Segment, error) {
 	seg := Segment{Kind: KindRaw, Rows: int64(len(rows)), Epoch: where.Epoch}
-	return s.writeRows(ctx, where, seg, func(seg *Segment) ([]byte, error) {
-		order := arrange(len(rows), func(i int) (gridloom.RegisterID, string) { return rows[i].Register, rows[i].Meter },
+	return s.writeRows(ctx, where, seg, func(w *writer, seg *Segment) ([]byte, error) {
+		order := w.sort.arrange(len(rows), func(i int) (gridloom.RegisterID, string) { return rows[i].Register, rows[i].Meter },
 			func(i, j int32) int { return compareReadings(&rows[i], &rows[j]) })
 		describeRaw(seg, rows, &order)
-		return encodeRaw(s.mem, where, rows, order.rows)
+		return w.encodeRaw(s.mem, where, rows, order.rows)
 	})
 }
 
@@ -51,9 +51,9 @@ type rawGroup struct {
 	present                                                         []bool
 }
 
-func encodeRaw(mem memory.Allocator, where Where, rows []gridloom.Reading, order []int32) ([]byte, error) {
-	e := newEncoder(mem, rawFields(), len(rows), notesOf(KindRaw, where))
-	var g rawGroup
+func (w *writer) encodeRaw(mem memory.Allocator, where Where, rows []gridloom.Reading, order []int32) ([]byte, error) {
+	e, g := &w.encoder, &w.raw
+	e.begin(mem, rawFields(), notesOf(KindRaw, where))
 	for lo := 0; lo < len(order); lo += groupRows {
 		g.fill(rows, order[lo:min(lo+groupRows, len(order))])
 		e.startGroup()

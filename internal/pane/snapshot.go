@@ -24,16 +24,17 @@ func (s *Store) WriteSnapshot(ctx context.Context, where Where, rows []SnapshotR
 		Kind: KindSnapshot, Rows: int64(len(rows)), Epoch: where.Epoch,
 		MinSeq: seq, MaxSeq: seq, MinLogged: logTime, MaxLogged: logTime,
 	}
-	return s.writeRows(ctx, where, seg, func(seg *Segment) ([]byte, error) {
-		order := arrange(len(rows), func(i int) (gridloom.RegisterID, string) { return rows[i].Register, rows[i].Meter },
+	return s.writeRows(ctx, where, seg, func(w *writer, seg *Segment) ([]byte, error) {
+		order := w.sort.arrange(len(rows), func(i int) (gridloom.RegisterID, string) { return rows[i].Register, rows[i].Meter },
 			func(i, j int32) int { return bytes.Compare(rows[i].State, rows[j].State) })
 		seg.setSeries(&order)
-		return encodeSnapshot(s.mem, where, rows, order.rows)
+		return w.encodeSnapshot(s.mem, where, rows, order.rows)
 	})
 }
 
-func encodeSnapshot(mem memory.Allocator, where Where, rows []SnapshotRow, order []int32) ([]byte, error) {
-	e := newEncoder(mem, snapshotFields(), 2*len(rows), notesOf(KindSnapshot, where))
+func (w *writer) encodeSnapshot(mem memory.Allocator, where Where, rows []SnapshotRow, order []int32) ([]byte, error) {
+	e := &w.encoder
+	e.begin(mem, snapshotFields(), notesOf(KindSnapshot, where))
 	var register, meter []string
 	var state [][]byte
 	for lo := 0; lo < len(order); lo += groupRows {

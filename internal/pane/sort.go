@@ -8,18 +8,28 @@ import (
 )
 
 // arrangement is the order in which rows are written, and what it was made from.
+// It is valid until the arranger's next use.
 type arrangement struct {
-	rows      []int32 // positions of the rows, in file order
-	meters    []string
-	registers []string // codes
+	rows      []int32  // positions of the rows, in file order
+	meters    []string // sorted
+	registers []string // codes, sorted
+}
+
+// arranger orders rows and keeps its memory from one use to the next.
+type arranger struct {
+	meterOf    []int32
+	registerOf []gridloom.RegisterID
+	rows, next []int32
+	counts     []int32
 }
 
 // arrange orders n rows by register code and meter, and rows of one series by
 // less. Two counting passes find the series; within one, rows mostly come in time
 // order already, and only a series that does not is sorted.
-func arrange(n int, series func(i int) (gridloom.RegisterID, string), less func(i, j int32) int) arrangement {
-	meterOf := make([]int32, n)
-	registerOf := make([]gridloom.RegisterID, n)
+func (a *arranger) arrange(n int, series func(i int) (gridloom.RegisterID, string), less func(i, j int32) int) arrangement {
+	a.meterOf, a.registerOf = resize(a.meterOf, n), resize(a.registerOf, n)
+	a.rows, a.next = resize(a.rows, n), resize(a.next, n)
+	meterOf, registerOf, rows := a.meterOf, a.registerOf, a.rows
 	ids := make(map[string]int32)
 	var meters []string
 	last := int32(-1)
@@ -52,12 +62,11 @@ func arrange(n int, series func(i int) (gridloom.RegisterID, string), less func(
 		registerRank[id] = int32(r)
 	}
 
-	rows := make([]int32, n)
 	for i := range rows {
 		rows[i] = int32(i)
 	}
-	rows = distribute(rows, len(meters), func(i int32) int32 { return meterRank[meterOf[i]] })
-	rows = distribute(rows, len(codes), func(i int32) int32 { return registerRank[registerOf[i]] })
+	rows = a.distribute(rows, len(meters), func(i int32) int32 { return meterRank[meterOf[i]] })
+	rows = a.distribute(rows, len(codes), func(i int32) int32 { return registerRank[registerOf[i]] })
 	for lo := 0; lo < n; {
 		hi := lo + 1
 		inOrder := true
@@ -89,23 +98,27 @@ func rank(words []string) (ranks []int32, sorted []string) {
 	return ranks, sorted
 }
 
-// distribute is one stable counting pass over keys in [0, count).
-func distribute(rows []int32, count int, key func(i int32) int32) []int32 {
+// distribute is one stable counting pass over keys in [0, count). The result is in
+// the memory of a that rows is not in.
+func (a *arranger) distribute(rows []int32, count int, key func(i int32) int32) []int32 {
 	if count < 2 {
 		return rows
 	}
-	next := make([]int32, count+1)
+	a.counts = resize(a.counts, count+1)
+	next := a.counts
+	clear(next)
 	for _, i := range rows {
 		next[key(i)+1]++
 	}
 	for k := 1; k <= count; k++ {
 		next[k] += next[k-1]
 	}
-	out := make([]int32, len(rows))
+	out := a.next
 	for _, i := range rows {
 		k := key(i)
 		out[next[k]] = i
 		next[k]++
 	}
+	a.rows, a.next = a.next, a.rows
 	return out
 }

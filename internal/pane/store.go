@@ -1,6 +1,7 @@
 package pane
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"hash/crc32"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +34,7 @@ type Store struct {
 	cache   cache
 	metrics *metrics
 	mem     memory.Allocator
+	writers sync.Pool // of *writer
 }
 
 // NewStore returns a Store of the files of b.
@@ -58,7 +61,7 @@ func (s *Store) Files(ctx context.Context, generation uint32, partition int) ([]
 	return s.blobs.List(ctx, prefix(generation, partition))
 }
 
-// put stores a file under a name that was never used and never will be again.
+// put stores a file under a name that was never used and never will be again. It does not keep data.
 func (s *Store) put(ctx context.Context, where Where, kind string, seq uint64, ending string, data []byte) (gridloom.FileRef, error) {
 	name := fmt.Sprintf("%se%d/%s-%d-%s.%s", prefix(where.Generation, where.Partition), where.Epoch, kind, seq,
 		strings.ToLower(rand.Text()[:13]), ending)
@@ -66,7 +69,9 @@ func (s *Store) put(ctx context.Context, where Where, kind string, seq uint64, e
 		return gridloom.FileRef{}, err
 	}
 	ref := gridloom.FileRef{Path: name, CRC: crc32.Checksum(data, castagnoli)}
-	s.cache.put(name, ref.CRC, data)
+	if s.cache.wants(len(data)) { // what was just committed is asked for soon
+		s.cache.put(name, ref.CRC, bytes.Clone(data))
+	}
 	s.metrics.written.WithLabelValues(kind).Inc()
 	s.metrics.writtenBytes.WithLabelValues(kind).Add(float64(len(data)))
 	return ref, nil
@@ -113,22 +118,29 @@ func (g *Segment) setSeries(a *arrangement) {
 }
 
 // writeRows builds a segment's bytes and stores them.
-func (s *Store) writeRows(ctx context.Context, where Where, seg Segment, build func(*Segment) ([]byte, error)) (Segment, error) {
+func (s *Store) writeRows(ctx context.Context, where Where, seg Segment, build func(*writer, *Segment) ([]byte, error)) (Segment, error) {
 	if seg.Rows == 0 && seg.Kind != KindSnapshot {
 		return Segment{}, fmt.Errorf("%w: a %s segment without rows", gridloom.ErrInvalid, seg.Kind)
 	}
 	if err := ctx.Err(); err != nil {
 		return Segment{}, err
 	}
-	data, err := guard(func() ([]byte, error) { return build(&seg) })
+	w, _ := s.writers.Get().(*writer)
+	if w == nil {
+		w = &writer{}
+	}
+	data, err := guard(func() ([]byte, error) { return build(w, &seg) })
 	if err != nil {
 		return Segment{}, fmt.Errorf("encode %s segment of partition %d: %w", seg.Kind, where.Partition, err)
 	}
+	size := int64(len(data))
 	ref, err := s.put(ctx, where, string(seg.Kind), seg.MinSeq, "parquet", data)
 	if err != nil {
 		return Segment{}, err
 	}
-	seg.Path, seg.CRC, seg.Bytes = ref.Path, ref.CRC, int64(len(data))
+	// Not after a failure: a panic may have left anything in it.
+	s.writers.Put(w)
+	seg.Path, seg.CRC, seg.Bytes = ref.Path, ref.CRC, size
 	return seg, nil
 }
 
