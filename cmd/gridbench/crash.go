@@ -1,0 +1,441 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gridloom/gridloom"
+)
+
+// crashConfig is what gridbench crash is told.
+type crashConfig struct {
+	kills            int
+	rate             int // readings per second over all connections
+	minKill, maxKill time.Duration
+	seed             uint64
+	server           string // path of the gridloom binary; "": built
+	serverArgs       string
+	dir              string // work directory; "": a temporary one
+	connections      int
+	meters           int // per connection
+	json             bool
+}
+
+// crashReport is what gridbench crash prints; docs/benchmarks.md explains the keys.
+type crashReport struct {
+	findings
+	Acknowledged int64          `json:"acknowledged"` // readings in PUBACKed messages
+	Sent         int64          `json:"sent"`
+	Kills        int            `json:"kills"`
+	KillsByPoint map[string]int `json:"kills_by_point"`
+	CommitKills  int            `json:"kills_during_commit"`
+	ClaimKills   int            `json:"kills_during_claim"`
+	RestartMsMax float64        `json:"restart_ms_max"`
+	Seconds      float64        `json:"seconds"`
+	Seed         uint64         `json:"seed"`
+	Dir          string         `json:"dir,omitempty"` // kept, because something was found
+}
+
+// maxRestart is what DESIGN allows from exec to serving.
+const maxRestart = 5 * time.Second
+
+func runCrash(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	cfg, err := parseCrash(args, stderr)
+	if err != nil {
+		return err
+	}
+	r, err := crash(ctx, cfg, stderr)
+	if err != nil {
+		return err
+	}
+	if cfg.json {
+		enc := json.NewEncoder(stdout)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(r)
+	} else {
+		err = r.print(stdout)
+	}
+	if err != nil {
+		return err
+	}
+	return r.verdict(cfg)
+}
+
+func parseCrash(args []string, stderr io.Writer) (*crashConfig, error) {
+	var c crashConfig
+	fs := flag.NewFlagSet("gridbench crash", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.IntVar(&c.kills, "kills", 100, "how often to kill the server")
+	fs.IntVar(&c.rate, "rate", 20_000, "readings per second over all connections")
+	fs.DurationVar(&c.minKill, "min-kill", 50*time.Millisecond, "earliest random kill after serving began")
+	fs.DurationVar(&c.maxKill, "max-kill", 2*time.Second, "latest random kill")
+	fs.Uint64Var(&c.seed, "seed", 0, "seed of kills and readings; 0: a new one, which is printed")
+	fs.StringVar(&c.server, "server", "", "`path` of the gridloom binary; built from this module if empty")
+	fs.StringVar(&c.serverArgs, "server-args", "", "further `flags` of gridloom up, separated by blanks")
+	fs.StringVar(&c.dir, "dir", "", "work `directory`, which must not exist; a temporary one if empty")
+	fs.IntVar(&c.connections, "connections", 8, "MQTT connections, an agent each")
+	fs.IntVar(&c.meters, "meters", 20, "meters per connection")
+	fs.BoolVar(&c.json, "json", false, "print JSON")
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	if c.seed == 0 {
+		c.seed = rand.Uint64()
+	}
+	if c.kills < 0 || c.rate < 1 || c.connections < 1 || c.meters < 1 || c.minKill < 0 || c.maxKill < c.minKill {
+		return nil, errors.New("--kills, --rate, --connections, --meters, --min-kill, --max-kill: want positive ones, and --max-kill not below --min-kill")
+	}
+	return &c, nil
+}
+
+// A torment is one run of gridbench crash.
+type torment struct {
+	cfg     *crashConfig
+	dir     string
+	server  *server
+	senders []*sender
+	rng     *rand.Rand
+	out     io.Writer // progress
+	report  crashReport
+	started bool // a first life has served
+}
+
+func crash(ctx context.Context, cfg *crashConfig, progress io.Writer) (*crashReport, error) {
+	t := &torment{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.seed, 1)), out: progress}
+	t.report.KillsByPoint = map[string]int{}
+	t.report.Seed = cfg.seed
+	begun := time.Now()
+	if err := t.open(ctx); err != nil {
+		return nil, err
+	}
+	err := t.run(ctx)
+	t.report.Seconds = time.Since(begun).Seconds()
+	if cerr := t.close(err == nil && t.report.clean()); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w (work directory %s, seed %d)", err, t.dir, cfg.seed)
+	}
+	return &t.report, nil
+}
+
+// open makes the work directory with the binary, the server's log and the ledgers.
+func (t *torment) open(ctx context.Context) error {
+	t.dir = t.cfg.dir
+	var err error
+	if t.dir == "" {
+		t.dir, err = os.MkdirTemp("", "gridbench-crash-")
+	} else {
+		err = os.Mkdir(t.dir, 0o700)
+	}
+	if err != nil {
+		return err
+	}
+	binary := t.cfg.server
+	if binary == "" {
+		binary = filepath.Join(t.dir, "gridloom")
+		//nolint:gosec // the module's own command
+		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/gridloom/gridloom/cmd/gridloom")
+		if text, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build gridloom: %w: %s", err, text)
+		}
+	}
+	log, err := os.Create(filepath.Join(t.dir, "server.log"))
+	if err != nil {
+		return err
+	}
+	t.server = &server{binary: binary, args: strings.Fields(t.cfg.serverArgs), data: filepath.Join(t.dir, "data"), log: log}
+	return t.makeSenders()
+}
+
+func (t *torment) makeSenders() error {
+	reg, err := lookUpRegisters()
+	if err != nil {
+		return err
+	}
+	epoch := gridloom.EpochAt(gridloom.MillisOf(time.Now()))
+	every := time.Duration(float64(time.Second) * float64(t.cfg.connections) * readingsPerBatch / float64(t.cfg.rate))
+	for i := range t.cfg.connections {
+		name := fmt.Sprintf("crash-%02d", i)
+		l, err := createLedger(t.ledgerPath(i))
+		if err != nil {
+			return err
+		}
+		t.senders = append(t.senders, newSender(name, newTraffic(name, epoch, t.cfg.meters, t.cfg.seed+uint64(i), reg), l, every))
+	}
+	return nil
+}
+
+func (t *torment) ledgerPath(i int) string {
+	return filepath.Join(t.dir, fmt.Sprintf("acknowledged-%02d.ledger", i))
+}
+
+func (t *torment) close(clean bool) error {
+	err := t.server.log.Close()
+	for _, s := range t.senders {
+		err = errors.Join(err, s.ledger.close())
+	}
+	if !clean {
+		t.report.Dir = t.dir
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(t.dir))
+}
+
+// run kills the server as often as told, lets it work everything off and checks.
+func (t *torment) run(ctx context.Context) error {
+	for i, b := range killPlan(t.cfg.kills, t.rng) {
+		if err := t.killOnce(ctx, b); err != nil {
+			return fmt.Errorf("kill %d (%s): %w", i+1, b, err)
+		}
+		fmt.Fprintf(t.out, "\rkill %d of %d, slowest restart %.0f ms ", i+1, t.cfg.kills, t.report.RestartMsMax)
+	}
+	fmt.Fprintln(t.out)
+	l, err := t.start(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer l.kill()
+	if err := t.drain(ctx, l); err != nil {
+		return err
+	}
+	for _, s := range t.senders {
+		t.report.Acknowledged += s.acked
+		t.report.Sent += s.sent
+	}
+	fmt.Fprintf(t.out, "%d readings acknowledged; checking\n", t.report.Acknowledged)
+	return t.check(ctx, l)
+}
+
+// The places at which the server kills itself when told by GRIDLOOM_FAULT.
+var (
+	claimPoints  = []string{"claim.loaded", "claim.swapped"}
+	commitPoints = []string{"commit.raw", "commit.panes", "commit.snapshot", "commit.manifest", "commit.swapped"}
+	appendPoints = []string{"append.sealed", "append.stored"}
+)
+
+// A blow is one kill of the plan.
+type blow struct {
+	point string // "" for any moment
+	stop  bool   // SIGTERM first: the point is in the last commit of a clean stop
+}
+
+func (b blow) String() string { return cmp.Or(b.point, "random") }
+
+// killPlan says for each kill at which point it happens: a fifth in claims, a
+// fifth in commits, a tenth in appends, the rest at random. Every other commit is
+// that of a clean stop, and so are those that write a snapshot, which come every
+// two minutes otherwise.
+func killPlan(n int, rng *rand.Rand) []blow {
+	plan := make([]blow, n)
+	take := func(from, count int, points []string) int {
+		for i := range count {
+			p := points[i%len(points)]
+			commit := slices.Contains(commitPoints, p)
+			plan[from+i] = blow{p, commit && (i%2 == 1 || p == "commit.snapshot")}
+		}
+		return from + count
+	}
+	at := take(0, n/5, claimPoints)
+	at = take(at, n/5, commitPoints)
+	take(at, n/10, appendPoints)
+	rng.Shuffle(n, func(a, b int) { plan[a], plan[b] = plan[b], plan[a] })
+	return plan
+}
+
+// killOnce lives through one life of the server and its end.
+func (t *torment) killOnce(ctx context.Context, b blow) error {
+	fault := ""
+	switch {
+	case slices.Contains(appendPoints, b.point): // somewhere in the stream of frames
+		fault = fmt.Sprintf("%s:%d", b.point, 1+t.rng.IntN(200))
+	case b.point != "":
+		fault = fmt.Sprintf("%s:%d", b.point, 1+t.rng.IntN(4)) // there are four partitions
+	}
+	l, err := t.start(ctx, fault)
+	if errors.Is(err, errDied) && b.point != "" && l.killed() {
+		t.count(b.point)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return t.live(ctx, l, b)
+}
+
+func (t *torment) count(point string) {
+	t.report.Kills++
+	t.report.KillsByPoint[cmp.Or(point, "random")]++
+	switch {
+	case slices.Contains(claimPoints, point):
+		t.report.ClaimKills++
+	case slices.Contains(commitPoints, point):
+		t.report.CommitKills++
+	}
+}
+
+// faultPatience is how long a life may take to reach its fault point: commits
+// come every 15 s by default, and a clean stop takes 5 s at most.
+const faultPatience = 40 * time.Second
+
+// live publishes to a life until it is killed or kills itself.
+func (t *torment) live(ctx context.Context, l *life, b blow) error {
+	g, gctx := errgroup.WithContext(ctx)
+	for _, s := range t.senders {
+		g.Go(func() error { return s.session(gctx, l.mqtt, false) })
+	}
+	if b.point == "" || b.stop {
+		l.await(gctx, t.randomDelay())
+	}
+	if b.stop {
+		l.stop()
+	}
+	if b.point != "" {
+		l.await(gctx, faultPatience)
+	}
+	itself := l.ended()
+	l.kill()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case b.stop && l.cmd.ProcessState.Success(): // it had nothing to commit
+		return t.killOnce(ctx, blow{})
+	case !l.killed() || itself && b.point == "":
+		return t.server.explain(l, errors.New("the server ended by itself"))
+	case itself:
+		t.count(b.point)
+	default: // by us; a point that was not reached in time is no kill at that point
+		t.count("")
+	}
+	return nil
+}
+
+func (t *torment) randomDelay() time.Duration {
+	d := t.cfg.minKill
+	if t.cfg.maxKill > d {
+		d += time.Duration(t.rng.Int64N(int64(t.cfg.maxKill - d)))
+	}
+	return d
+}
+
+func (t *torment) start(ctx context.Context, fault string) (*life, error) {
+	l, err := t.server.start(ctx, fault)
+	if err == nil && t.started { // the first start creates everything
+		t.report.RestartMsMax = max(t.report.RestartMsMax, float64(l.ready.Microseconds())/1e3)
+	}
+	t.started = t.started || err == nil
+	return l, err
+}
+
+// drainTimeout is how long the last life may take to acknowledge and read everything.
+const drainTimeout = 2 * time.Minute
+
+// drain lets all senders have everything acknowledged, and waits until the server has read its log.
+func (t *torment) drain(ctx context.Context, l *life) error {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	g, gctx := errgroup.WithContext(ctx)
+	for _, s := range t.senders {
+		s.makeRest()
+		g.Go(func() error { return s.session(gctx, l.mqtt, true) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, s := range t.senders {
+		if n := s.left(); n > 0 {
+			return fmt.Errorf("%s: %d batches were not acknowledged within %s: %w", s.name, n, drainTimeout, errFound)
+		}
+	}
+	return waitForLag(ctx, l.http)
+}
+
+func waitForLag(ctx context.Context, http string) error {
+	a := newAPI(http)
+	defer a.close()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ps, err := a.status(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(ps, func(p partitionStatus) bool { return p.Lag > 0 }) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the server did not read its log to the end: %w", ctx.Err())
+		}
+	}
+}
+
+// check compares the ledgers with what is served.
+func (t *torment) check(ctx context.Context, l *life) error {
+	c := checker{api: newAPI(l.http), width: gridloom.DefaultWidth, bridge: gridloom.DefaultBridge, notes: t.out}
+	defer c.api.close()
+	names := map[string]string{}
+	for i, s := range t.senders {
+		if err := readLedger(t.ledgerPath(i), names, func(e entry) { c.acked = append(c.acked, e) }); err != nil {
+			return err
+		}
+		c.unacked = append(c.unacked, s.unacknowledged()...)
+	}
+	if int64(len(c.acked)) != t.report.Acknowledged {
+		return fmt.Errorf("the ledgers hold %d readings, and %d were acknowledged", len(c.acked), t.report.Acknowledged)
+	}
+	err := c.run(ctx)
+	t.report.findings = c.found
+	return err
+}
+
+// verdict is errFound for a run that shows a fault, and an error for one that shows less than it should.
+func (r *crashReport) verdict(cfg *crashConfig) error {
+	const enough = 10 // kills in claims and in commits, of a run of 60 or more
+	switch {
+	case !r.clean():
+		return errFound
+	case r.RestartMsMax > float64(maxRestart.Milliseconds()):
+		return fmt.Errorf("a restart took %.0f ms, more than %s: %w", r.RestartMsMax, maxRestart, errFound)
+	case cfg.kills >= 60 && (r.ClaimKills < enough || r.CommitKills < enough):
+		return fmt.Errorf("only %d kills hit a claim and %d a commit, which shows too little: want %d each", r.ClaimKills, r.CommitKills, enough)
+	}
+	return nil
+}
+
+func (r *crashReport) print(w io.Writer) error {
+	text := fmt.Appendf(nil, `%d kills (%d in commits, %d in claims), slowest restart %.0f ms, %.0f s, seed %d
+  %d readings acknowledged of %d sent; %d identities and %d windows checked
+  lost %d, duplicated %d, altered %d, unsent %d, wrong_panes %d
+`, r.Kills, r.CommitKills, r.ClaimKills, r.RestartMsMax, r.Seconds, r.Seed,
+		r.Acknowledged, r.Sent, r.Readings, r.Panes, r.Lost, r.Duplicated, r.Altered, r.Unsent, r.WrongPanes)
+	points := make([]string, 0, len(r.KillsByPoint))
+	for p, n := range r.KillsByPoint {
+		points = append(points, fmt.Sprintf("%s %d", p, n))
+	}
+	slices.Sort(points)
+	text = fmt.Appendf(text, "  kills by point: %s\n", strings.Join(points, ", "))
+	if r.Dir != "" {
+		text = fmt.Appendf(text, "  kept for a look: %s\n", r.Dir)
+	}
+	_, err := w.Write(text)
+	return err
+}

@@ -1,0 +1,72 @@
+// Gridbench measures and torments a running gridloom from outside, over what is
+// public: MQTT, the payload formats and the REST API.
+//
+// gridbench load (load.go) publishes as fast as it is acknowledged or at a fixed
+// rate, and reports throughput, latency and what the server spent on it. Its
+// messages are templates with patched digits (payload.go) written as raw MQTT
+// packets (rawmqtt.go, publisher.go), because a client library would cost ten
+// times what the server does. Probes (probe.go) tell when a reading shows up in
+// a query; proc.go reads what the process used; histogram.go keeps latencies.
+//
+// gridbench crash (crash.go) starts a server (server.go), publishes batches of
+// every shape (traffic.go, crashconn.go), keeps an fsynced ledger of what was
+// acknowledged (ledger.go), kills the server again and again, and has a checker
+// (check.go) compare every acknowledged reading and every window (expect.go)
+// with what the REST API (rest.go) serves. The checker shares no code with
+// ingest or aggregate: it could not find a mistake that it makes too.
+//
+// docs/benchmarks.md explains flags and JSON keys.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const usage = `gridbench measures and torments a running gridloom.
+
+  gridbench load   publish readings, report throughput, latency and cost
+  gridbench crash  kill -9 a server under load, then count what it lost
+
+gridbench COMMAND -h lists the flags; docs/benchmarks.md explains them.
+`
+
+// errFound is a run that worked and found the server at fault: exit status 1,
+// and the report has said why.
+var errFound = errors.New("the server did not keep its promise")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	default:
+		fmt.Fprintln(os.Stderr, "gridbench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return errors.New("which command?")
+	}
+	switch args[0] {
+	case "load":
+		return runLoad(ctx, args[1:], stdout, stderr)
+	case "crash":
+		return runCrash(ctx, args[1:], stdout, stderr)
+	case "-h", "-help", "--help", "help":
+		fmt.Fprint(stdout, usage)
+		return nil
+	}
+	fmt.Fprint(stderr, usage)
+	return fmt.Errorf("there is no command %q", args[0])
+}

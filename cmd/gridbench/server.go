@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// A server is the program under test and its data directory. One life of it runs at a time.
+type server struct {
+	binary string
+	args   []string // beside those that start sets
+	data   string
+	log    *os.File // what all lives print
+}
+
+// A life is one process of the server.
+type life struct {
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when the process has ended
+	mqtt  string
+	http  string
+	ready time.Duration // from exec to the first 200 of /readyz
+}
+
+// startTimeout is how long a life may take until it serves.
+const startTimeout = 60 * time.Second
+
+// errDied is a life that ended before it served.
+var errDied = errors.New("the server died before it served")
+
+// runFile is DATA/run.json, which gridloom up writes once it serves.
+type runFile struct {
+	MQTT string `json:"mqtt"`
+	HTTP string `json:"http"`
+	PID  int    `json:"pid"`
+}
+
+// start starts a life and waits until it serves. fault is GRIDLOOM_FAULT, "" for none.
+// errDied is returned with the life when the process ended by SIGKILL meanwhile.
+func (s *server) start(ctx context.Context, fault string) (*life, error) {
+	runJSON := filepath.Join(s.data, "run.json")
+	if err := os.Remove(runJSON); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	args := append([]string{"up", "--data", s.data, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"}, s.args...)
+	//nolint:gosec,noctx // a life ends when it is killed, which is what is tested
+	cmd := exec.Command(s.binary, args...)
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	cmd.Env = os.Environ()
+	if fault != "" {
+		cmd.Env = append(cmd.Env, "GRIDLOOM_FAULT="+fault)
+	}
+	begun := time.Now()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	l := &life{cmd: cmd, done: make(chan struct{})}
+	go func() { // ends with the process, which kill or its own fault ends
+		defer close(l.done)
+		_ = cmd.Wait() //nolint:errcheck // how it ended is asked of ProcessState
+	}()
+	if err := l.awaitReady(ctx, runJSON); err != nil {
+		return l, s.explain(l, err)
+	}
+	l.ready = time.Since(begun)
+	return l, nil
+}
+
+// awaitReady waits for run.json of this process and a 200 of /readyz.
+func (l *life) awaitReady(ctx context.Context, runJSON string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var a *api
+	defer func() {
+		if a != nil {
+			a.close()
+		}
+	}()
+	for {
+		if a == nil {
+			if text, err := os.ReadFile(runJSON); err == nil {
+				var r runFile
+				if json.Unmarshal(text, &r) == nil && r.PID == l.cmd.Process.Pid {
+					l.mqtt, l.http = r.MQTT, r.HTTP
+					a = newAPI(r.HTTP)
+				}
+			}
+		} else if a.ready(ctx) == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-l.done:
+			return errDied
+		case <-ctx.Done():
+			l.kill()
+			return fmt.Errorf("the server did not serve within %s: %w", startTimeout, ctx.Err())
+		}
+	}
+}
+
+// await returns when the process has ended, d has passed or ctx is done.
+func (l *life) await(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-l.done:
+	case <-ctx.Done():
+	}
+}
+
+func (l *life) ended() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop asks the process to end cleanly.
+func (l *life) stop() {
+	_ = l.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // gone already is seen by await
+}
+
+// kill ends the life as a power cut would and waits until it is gone.
+func (l *life) kill() {
+	// Gone already is as good.
+	_ = l.cmd.Process.Kill() //nolint:errcheck // see above
+	<-l.done
+}
+
+// killed reports whether the process ended by SIGKILL. Requires that done is closed.
+func (l *life) killed() bool {
+	st, ok := l.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && st.Signaled() && st.Signal() == syscall.SIGKILL
+}
+
+// explain adds the last lines of the log to an end that nobody wanted.
+func (s *server) explain(l *life, err error) error {
+	if !l.ended() || l.killed() {
+		return err
+	}
+	return fmt.Errorf("%w (%s); it said: %s", err, l.cmd.ProcessState, s.lastWords())
+}
+
+func (s *server) lastWords() string {
+	text, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	text = bytes.TrimSpace(text)
+	return string(text[max(0, len(text)-1000):])
+}
