@@ -3,7 +3,10 @@ package ingest
 import (
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"net"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,6 +64,12 @@ func (c *conn) Close() (err error) {
 	return err
 }
 
+// awaitConnect bounds the time until the CONNECT has been read.
+func (c *conn) awaitConnect() error {
+	c.deadline = time.Now().Add(connectTimeout)
+	return c.Conn.SetReadDeadline(c.deadline)
+}
+
 // SetDeadline is called by the broker before each packet with the time when the
 // device's keepalive runs out. It is a bound on reading alone: writes have their
 // own. It is set a second later than asked for and then left alone for about a
@@ -90,10 +99,23 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.Conn.Write(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.broker.bridge.metrics.closed.WithLabelValues("not_reading").Inc()
+	}
 	if err != nil {
 		c.Close()
 	}
 	return n, err
+}
+
+// turnTo makes topic the current one. A device publishes to one or two topics, so
+// their meaning is remembered. Called by the read goroutine.
+func (c *conn) turnTo(topic string) {
+	if topic == c.topic {
+		return
+	}
+	c.topic = strings.Clone(topic) // mochi's string keeps the whole packet alive
+	c.route = routeOf(c.topic, c.agent)
 }
 
 // certificate returns the common name of the client certificate that was verified;

@@ -69,6 +69,12 @@ func (l *fakeLog) setFail(err error) {
 	l.fail = err
 }
 
+func (l *fakeLog) attempts() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls
+}
+
 // readings decodes everything that is stored.
 func (l *fakeLog) readings(t testing.TB) (rows []gridloom.Reading) {
 	t.Helper()

@@ -69,7 +69,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 // serve runs one connection to its end.
 func (l *listener) serve(establish listeners.EstablishFn, c *conn) {
 	defer c.Close()
-	if err := c.Conn.SetDeadline(time.Now().Add(connectTimeout)); err != nil {
+	if err := c.awaitConnect(); err != nil {
 		return
 	}
 	err := establish(l.id, c)

@@ -144,7 +144,9 @@ func (d *device) publish(topic, payload string) uint16 {
 
 func (d *device) publishQoS(qos byte, topic, payload string) uint16 {
 	d.t.Helper()
-	d.nextID++
+	if d.nextID++; d.nextID == 0 {
+		d.nextID = 1
+	}
 	d.write(publishPacket(d.version, topic, d.nextID, qos, 0, []byte(payload)))
 	return d.nextID
 }
