@@ -84,7 +84,8 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	c.head.CommitID = p.cfg.NewID()
 	c.head.NextSeq, c.head.LastRef, c.head.LogTime = p.nextSeq, p.lastRef, p.logTime
 	p.frozen = &tail{readings: c.readings, panes: c.panes, bytes: p.current.bytes + int64(len(c.panes))*paneBytes}
-	p.current = &tail{}
+	p.current = &tail{readings: p.spare}
+	p.spare = nil
 	p.account()
 	p.unsaved = false
 	p.lastCommit = p.cfg.Clock()
@@ -235,6 +236,7 @@ func (p *partition) finishCommit(r commitResult) error {
 	if r.err != nil {
 		return r.err
 	}
+	p.spare = p.frozen.readings[:0] // answers and segments hold copies
 	p.frozen = nil
 	p.account()
 	p.head, p.revision, p.manifest = r.c.head, r.revision, r.c.manifest

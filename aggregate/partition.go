@@ -217,14 +217,9 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 			}
 			return err
 		case batch := <-frames:
-			for i := range batch {
-				if err := p.apply(&batch[i]); err != nil {
-					return err
-				}
+			if err := p.applyAll(batch); err != nil {
+				return err
 			}
-			p.lastFrame = p.cfg.Clock()
-			p.caughtUp = p.caughtUp || p.nextSeq > p.goal
-			p.account()
 		case ask := <-asks:
 			ask(p, nil)
 			p.account()
@@ -247,6 +242,28 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 		}
 		p.publish()
 	}
+}
+
+// applyAll folds a batch in. Questions are answered between two frames: a batch
+// after an outage can be long.
+func (p *partition) applyAll(batch []Frame) error {
+	for i := range batch {
+		if err := p.apply(&batch[i]); err != nil {
+			return err
+		}
+		p.caughtUp = p.caughtUp || p.nextSeq > p.goal
+		if !p.caughtUp {
+			continue
+		}
+		select {
+		case ask := <-p.asks:
+			ask(p, nil)
+		default:
+		}
+	}
+	p.lastFrame = p.cfg.Clock()
+	p.account()
+	return nil
 }
 
 // release finishes the commit in flight and makes a last one with a snapshot, so

@@ -174,4 +174,9 @@ func uncarried(ps []gridloom.Pane) []gridloom.Pane {
 	return out
 }
 
-func diff(want, got []gridloom.Pane) string { return cmp.Diff(want, got) }
+func diff(want, got []gridloom.Pane) string {
+	if len(want) == 0 && len(got) == 0 {
+		return ""
+	}
+	return cmp.Diff(want, got)
+}

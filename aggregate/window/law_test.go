@@ -1,6 +1,7 @@
 package window_test
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -10,6 +11,8 @@ import (
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
 )
+
+var long = flag.Int("runs", 120, "random series of each kind in each law")
 
 var kinds = []gridloom.Kind{gridloom.Counter, gridloom.Interval, gridloom.Gauge, gridloom.Event}
 
@@ -38,7 +41,7 @@ func randomSeries(rng *rand.Rand, k gridloom.Kind, n int) []window.Reading {
 		case 1:
 			at += gridloom.Millis(1 + rng.IntN(3_000_000))
 		case 2:
-			at = at.Floor(15*gridloom.Minute) + 15*gridloom.Minute
+			at = at.Floor(15*gridloom.Minute) + 15*gridloom.Minute - gridloom.Millis(rng.IntN(2))
 		default:
 			at += gridloom.Millis(1+rng.IntN(9)) * 5 * gridloom.Minute
 		}
@@ -155,6 +158,96 @@ func arrange(rng *rand.Rand, rows []window.Reading) {
 	}
 }
 
+// liveLog returns rows as they come from a fleet that works: nearly all in order and soon
+// after they were read, sometimes a recent one late, corrected, put back or withdrawn.
+func liveLog(rng *rand.Rand, c window.Config, k gridloom.Kind, n int) []window.Reading {
+	device := randomSeries(rng, k, n)
+	for i := 1; i < n; i++ { // gaps of exactly the bridging limit, and one ms to either side
+		if gap := c.Bridge + gridloom.Millis(rng.IntN(3)-1); rng.IntN(10) == 0 && gap > 0 {
+			shift := device[i-1].Start + gap - device[i].Start
+			for j := i; j < n; j++ {
+				device[j].Start += shift
+			}
+		}
+	}
+	if k == gridloom.Interval && rng.IntN(2) == 0 { // back to back
+		for i := 1; i < n; i++ {
+			device[i].Start = max(device[i].Start, device[i-1].Start+device[i-1].Length)
+		}
+	}
+	var rows, recent []window.Reading
+	ranked := rng.IntN(2) == 0
+	seq := uint64(0)
+	tell := func(r window.Reading, logged gridloom.Millis) {
+		seq++
+		if ranked {
+			r.Order = gridloom.NewOrder(gridloom.ClassDevice, 7, uint32(seq))
+			if rng.IntN(8) == 0 {
+				r.Order -= gridloom.Order(rng.IntN(6)) // an older spool
+			}
+		}
+		r.Sequence, r.LoggedAt = seq, logged
+		if len(rows) > 0 {
+			r.LoggedAt = max(r.LoggedAt, rows[len(rows)-1].LoggedAt)
+		}
+		rows = append(rows, r)
+	}
+	for _, r := range device {
+		delay := gridloom.Millis(rng.IntN(15)-4) * gridloom.Minute
+		if rng.IntN(8) > 0 {
+			tell(r, r.Start+delay)
+		}
+		recent = append(recent, r)
+		for rng.IntN(4) == 0 {
+			again := recent[len(recent)-1-rng.IntN(min(len(recent), 1+rng.IntN(6)))]
+			switch rng.IntN(5) {
+			case 0, 1:
+				again.Void, again.Value = true, 0
+			case 2:
+				again.Value += int64(rng.IntN(200_000) - 100_000)
+			}
+			tell(again, r.Start+delay)
+		}
+	}
+	return rows
+}
+
+// TestLiveSeriesIsWhatTheDefinitionSays is the same at the front, where refolds are short and
+// begin at the bound of the state.
+func TestLiveSeriesIsWhatTheDefinitionSays(t *testing.T) {
+	for _, k := range kinds {
+		for seed := range uint64(2 * runs(t)) {
+			rng := rand.New(rand.NewPCG(seed, 400+uint64(k)))
+			c := randomConfig(rng)
+			rows := liveLog(rng, c, k, 5+rng.IntN(30))
+			a := newKeeper(t, c, k, rng)
+			behind := gridloom.Millis(rng.IntN(3)) * 10 * gridloom.Minute
+			for i, r := range rows {
+				a.add(r)
+				if rng.IntN(4) > 0 {
+					a.close(r.LoggedAt - behind)
+				}
+				if rng.IntN(4) == 0 {
+					a.crash()
+				}
+				if rng.IntN(2) == 0 {
+					continue
+				}
+				got := a.view()
+				name := fmt.Sprintf("%s, seed %d, %d of %d rows, %+v, watermark %s", k, seed, i+1, len(rows), c, a.watermark)
+				if d := diff(define(c, k, rows[:i+1], a.watermark), uncarried(got)); d != "" {
+					t.Fatalf("%s: definition - kept:\n%s", name, d)
+				}
+				if i%4 == 0 {
+					if d := diff(foldAll(c, k, rows[:i+1], a.watermark), got); d != "" {
+						t.Fatalf("%s: folded from nothing - kept:\n%s", name, d)
+					}
+				}
+			}
+		}
+	}
+}
+
 // run adds rows with closes, crashes, refolds and looks in between. look is called with how many rows are in.
 func (a *keeper) run(rows []window.Reading, look func(n int)) {
 	for i, r := range rows {
@@ -227,9 +320,9 @@ func TestPanesAreWhatTheDefinitionSays(t *testing.T) {
 func runs(t *testing.T) int {
 	t.Helper()
 	if testing.Short() {
-		return 50
+		return *long / 4
 	}
-	return 400
+	return *long
 }
 
 // TestArrivalDoesNotMatter: the same readings in any order of arrival, cut into any
