@@ -1,15 +1,15 @@
 package gridloom
 
-import "hash/fnv"
-
 // PartitionOf returns the partition of a meter among count partitions: FNV-1a of
 // the id's bytes in 64 bits, mixed by MurmurHash3's finaliser, modulo count. It is
 // frozen: a meter's whole history lies in the partition that this function names.
 // Requires count > 0.
 func PartitionOf(meter string, count int) int {
-	h := fnv.New64a()
-	h.Write([]byte(meter))
-	return int(mix64(h.Sum64()) % uint64(count))
+	h := uint64(0xcbf29ce484222325)
+	for i := range len(meter) {
+		h = (h ^ uint64(meter[i])) * 0x100000001b3
+	}
+	return int(mix64(h) % uint64(count))
 }
 
 // mix64 is fmix64 of MurmurHash3 (Austin Appleby, public domain): FNV's low bits

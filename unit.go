@@ -91,9 +91,9 @@ func (s Scale) Decimal(mantissa int64, exp int) (int64, error) {
 	if qh != 0 || q > uint64(MaxValue) {
 		return 0, fmt.Errorf("%w: value is out of range", ErrInvalid)
 	}
-	half := den / 2
-	switch {
-	case r > den-r, r == den-r && (sticky || q&1 == 1), den == 1 && sticky && r > half:
+	// Digits are cut only once den has grown by powers of ten: it is even then, and
+	// what was cut cannot lift r to a half.
+	if r > den-r || r == den-r && (sticky || q&1 == 1) {
 		q++
 	}
 	if q > uint64(MaxValue) {
