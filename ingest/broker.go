@@ -36,6 +36,8 @@ type BrokerConfig struct {
 
 	RetainedFile string       // where retained messages are kept over a restart; "" forgets them
 	Logger       *slog.Logger // nil: no log lines
+
+	more net.Listener // of tests
 }
 
 // Validate fills in defaults, or fails with ErrInvalid and the name of the field.
@@ -91,6 +93,7 @@ type Broker struct {
 	retained *retained
 	plain    *listener // nil if not configured
 	secure   *listener
+	more     *listener // of tests
 
 	conns sync.WaitGroup // goroutines of connections
 	sends sync.WaitGroup // goroutines that send answers
@@ -130,6 +133,9 @@ func Open(cfg BrokerConfig, bridge *Bridge) (_ *Broker, err error) {
 		if b.secure, err = b.listen("tls", cfg.TLSListen, settings); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.more != nil {
+		b.more = newListener(b, "more", cfg.more)
 	}
 	return b, nil
 }
@@ -237,7 +243,7 @@ func (b *Broker) options() *mqtt.Options {
 }
 
 func (b *Broker) listeners() (all []*listener) {
-	for _, l := range []*listener{b.plain, b.secure} {
+	for _, l := range []*listener{b.plain, b.secure, b.more} {
 		if l != nil {
 			all = append(all, l)
 		}

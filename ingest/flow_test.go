@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -215,37 +216,67 @@ func TestBackPressureLosesNothing(t *testing.T) {
 	}
 }
 
-func TestDeviceThatDoesNotReadHoldsUpNobody(t *testing.T) {
-	r := start(t, nil, func(_ *BridgeConfig, b *BrokerConfig) { b.WriteTimeout = 200 * time.Millisecond })
-	deaf := connect(t, r.Addr(), connectOptions{id: "deaf"})
-	deaf.conn.(*net.TCPConn).SetReadBuffer(32 << 10)
-	r.connOf(t, "deaf").Conn.(*net.TCPConn).SetWriteBuffer(32 << 10)
-	ok := connect(t, r.Addr(), connectOptions{id: "gw-1"})
+// pipes is a listener whose connections have no buffers: what one side writes
+// waits until the other reads.
+type pipes struct {
+	accept chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
 
-	gone := make(chan int)
-	go func() { // publishes and never reads, until it is cut off
-		p := publishPacket(4, topic, 1, 1, 0, []byte(object("m1", 1)))
-		n := 0
-		for ; ; n++ {
-			if _, err := deaf.conn.Write(p); err != nil {
-				break
-			}
-		}
-		gone <- n
-	}()
-	for cut := false; !cut; {
-		id := ok.publish(topic, object("m2", 1))
-		if p, err := ok.next(); err != nil || p.kind != pPuback || binary.BigEndian.Uint16(p.body) != id {
-			t.Fatalf("the other device gets packet %d % x, %v; cut off: %v", p.kind, p.body, err, r.metric(t, "closed_connections_total", "reason", "not_reading"))
-		}
-		select {
-		case n := <-gone:
-			t.Logf("cut off after %d messages", n)
-			cut = true
-		default:
-		}
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.accept:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
 	}
-	ok.wantAck(ok.publish(topic, object("m2", 2)))
+}
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// deaf is a device that publishes one message and does not read the answer. It
+// returns when the broker is in the midst of writing that.
+func deaf(t *testing.T, p *pipes, r *running) *device {
+	t.Helper()
+	near, far := net.Pipe()
+	p.accept <- far
+	t.Cleanup(func() { near.Close() })
+	d := &device{t: t, conn: near, r: bufio.NewReader(near), version: 4}
+	d.write(connectPacket(connectOptions{id: "deaf", version: 4}))
+	if got := d.read(); got.kind != pConnack {
+		t.Fatalf("got packet %d, want CONNACK", got.kind)
+	}
+	d.publish(topic, object("m1", 1))
+	c := r.connOf(t, "deaf")
+	eventually(t, "the answer is being written", func() bool {
+		if c.writing.TryLock() {
+			c.writing.Unlock()
+			return false
+		}
+		return true
+	})
+	return d
+}
+
+func TestDeviceThatDoesNotReadHoldsUpNobody(t *testing.T) {
+	p := &pipes{accept: make(chan net.Conn), closed: make(chan struct{})}
+	r := start(t, nil, func(_ *BridgeConfig, b *BrokerConfig) { b.WriteTimeout, b.more = time.Hour, p })
+	deaf(t, p, r)
+	ok := connect(t, r.Addr(), connectOptions{id: "gw-1"})
+	for i := range 100 {
+		ok.wantAck(ok.publish(topic, object("m1", i)))
+	}
+	r.stop() // fails the test if the deaf device holds it up
+}
+
+func TestDeviceThatDoesNotReadIsCutOff(t *testing.T) {
+	p := &pipes{accept: make(chan net.Conn), closed: make(chan struct{})}
+	r := start(t, nil, func(_ *BridgeConfig, b *BrokerConfig) { b.WriteTimeout, b.more = 30*time.Millisecond, p })
+	d := deaf(t, p, r)
+	eventually(t, "it is cut off", func() bool { return r.metric(t, "closed_connections_total", "reason", "not_reading") == 1 })
+	d.wantClosed()
+	eventually(t, "nothing is in flight", func() bool { return r.metric(t, "in_flight_bytes") == 0 })
 }
 
 func TestStopAnswersWhatWasTaken(t *testing.T) {

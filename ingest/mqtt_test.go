@@ -219,3 +219,5 @@ func (d *device) wantClosed() (before []packet) {
 		before = append(before, p)
 	}
 }
+
+func newReader(c net.Conn) *bufio.Reader { return bufio.NewReaderSize(c, 4<<10) }
