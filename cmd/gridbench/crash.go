@@ -148,7 +148,6 @@ func (t *torment) open(ctx context.Context) error {
 	binary := t.cfg.server
 	if binary == "" {
 		binary = filepath.Join(t.dir, "gridloom")
-		//nolint:gosec // the module's own command
 		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/gridloom/gridloom/cmd/gridloom")
 		if text, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build gridloom: %w: %s", err, text)

@@ -42,7 +42,7 @@ func newSender(name string, t *traffic, l *ledger, every time.Duration) *sender 
 func (s *sender) session(ctx context.Context, addr string, drain bool) error {
 	conn, reader, err := dialMQTT(ctx, addr, s.name)
 	if err != nil {
-		return nil //nolint:nilerr // killed before it accepted: the next life will
+		return nil // killed before it accepted: the next life will
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -108,7 +108,7 @@ func (s *sender) send(ctx context.Context, conn net.Conn, drain bool) error {
 		}
 		buf = appendPublish(buf[:0], "gridloom/v1/crash/"+s.name+"/readings", id, m.payload)
 		if _, err := conn.Write(buf); err != nil {
-			return nil //nolint:nilerr // the server was killed
+			return nil // the server was killed
 		}
 	}
 }

@@ -71,6 +71,7 @@ func TestProbesFollowReadings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer p.conn.Close()
 	hidden := 3
 	srv.spoilReading = func(*map[string]any) int {
 		if hidden > 0 { // the first questions find nothing

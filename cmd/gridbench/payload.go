@@ -176,13 +176,24 @@ func blankZeros(digits []byte) {
 	}
 }
 
+// digitPairs is 00 01 … 99: two digits for one division.
+const digitPairs = "0001020304050607080910111213141516171819" +
+	"2021222324252627282930313233343536373839" +
+	"4041424344454647484950515253545556575859" +
+	"6061626364656667686970717273747576777879" +
+	"8081828384858687888990919293949596979899"
+
 // putDigits fills b with the last digits of v.
 func putDigits(b []byte, v int64) {
 	u := uint64(v)
-	for i := len(b) - 1; i >= 0; i-- {
-		q := u / 10
-		b[i] = byte('0' + u - q*10)
+	for ; len(b) >= 2; b = b[:len(b)-2] {
+		q := u / 100
+		pair := 2 * (u - q*100)
+		b[len(b)-2], b[len(b)-1] = digitPairs[pair], digitPairs[pair+1]
 		u = q
+	}
+	if len(b) == 1 {
+		b[0] = byte('0' + u%10)
 	}
 }
 

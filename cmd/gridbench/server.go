@@ -51,7 +51,7 @@ func (s *server) start(ctx context.Context, fault string) (*life, error) {
 		return nil, err
 	}
 	args := append([]string{"up", "--data", s.data, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"}, s.args...)
-	//nolint:gosec,noctx // a life ends when it is killed, which is what is tested
+	//nolint:noctx // a life ends when it is killed, which is what is tested
 	cmd := exec.Command(s.binary, args...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.Env = os.Environ()
@@ -65,7 +65,7 @@ func (s *server) start(ctx context.Context, fault string) (*life, error) {
 	l := &life{cmd: cmd, done: make(chan struct{})}
 	go func() { // ends with the process, which kill or its own fault ends
 		defer close(l.done)
-		_ = cmd.Wait() //nolint:errcheck // how it ended is asked of ProcessState
+		_ = cmd.Wait() // how it ended is asked of ProcessState
 	}()
 	if err := l.awaitReady(ctx, runJSON); err != nil {
 		return l, s.explain(l, err)
@@ -131,13 +131,13 @@ func (l *life) ended() bool {
 
 // stop asks the process to end cleanly.
 func (l *life) stop() {
-	_ = l.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // gone already is seen by await
+	_ = l.cmd.Process.Signal(syscall.SIGTERM) // gone already is seen by await
 }
 
 // kill ends the life as a power cut would and waits until it is gone.
 func (l *life) kill() {
 	// Gone already is as good.
-	_ = l.cmd.Process.Kill() //nolint:errcheck // see above
+	_ = l.cmd.Process.Kill()
 	<-l.done
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gridloom/gridloom"
@@ -284,7 +285,7 @@ func (t *traffic) appendJSON(dst []byte, es []entry, ordered bool) []byte {
 			sep = '['
 		}
 		dst = append(dst, sep)
-		at := fmt.Sprint(int64(e.start))
+		at := strconv.FormatInt(int64(e.start), 10)
 		if i%2 == 0 {
 			at = `"` + e.start.String() + `"`
 		}

@@ -24,10 +24,12 @@ var may = map[string][]string{
 	"edge-agent/agent":  {"", "edge-agent/device", "edge-agent/spool", "internal/blob", "internal/wire"},
 	"edge-agent/device": {"", "internal/wire"},
 	"edge-agent/spool":  {"", "internal/blob", "internal/wire"},
-	"ingest":            {"", "ingest/decode", "internal/wire"},
-	"ingest/decode":     {"", "internal/wire"},
-	"internal/archtest": {},
-	"internal/blob":     {""},
+
+	"edge-agent/agent/brokertest": {}, // for tests: the other side of the agent's connection
+	"ingest":                      {"", "ingest/decode", "internal/wire"},
+	"ingest/decode":               {"", "internal/wire"},
+	"internal/archtest":           {},
+	"internal/blob":               {""},
 
 	"internal/blob/faultfs": {"", "internal/blob"}, // for tests: forgets what was not synced
 	"internal/natsd":        {""},
@@ -42,7 +44,8 @@ var may = map[string][]string{
 
 // mayTest adds what the tests of a package may import beyond may.
 var mayTest = map[string][]string{
-	"edge-agent/agent": {"internal/blob/faultfs"},
+	"edge-agent":       {"edge-agent/agent/brokertest", "internal/blob", "internal/wire"},
+	"edge-agent/agent": {"edge-agent/agent/brokertest", "internal/blob/faultfs"},
 	"edge-agent/spool": {"internal/blob/faultfs"},
 	"internal/blob":    {"internal/blob/faultfs"},
 	"internal/pane":    {"internal/blob/faultfs"},
