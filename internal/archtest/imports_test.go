@@ -15,7 +15,7 @@ const module = "github.com/gridloom/gridloom"
 // import nothing of ours, so that a new one is put into this table on purpose.
 var may = map[string][]string{
 	"":                  {},
-	"aggregate":         {"", "aggregate/window", "internal/pane", "internal/wire"},
+	"aggregate":         {"", "aggregate/window", "internal/obs", "internal/pane", "internal/wire"},
 	"aggregate/window":  {""},
 	"client":            {""},
 	"cmd/gridloom":      {"*"},
@@ -26,19 +26,19 @@ var may = map[string][]string{
 	"edge-agent/spool":  {"", "internal/blob", "internal/wire"},
 
 	"edge-agent/agent/brokertest": {}, // for tests: the other side of the agent's connection
-	"ingest":                      {"", "ingest/decode", "internal/wire"},
+	"ingest":                      {"", "ingest/decode", "internal/obs", "internal/wire"},
 	"ingest/decode":               {"", "internal/wire"},
 	"internal/archtest":           {},
 	"internal/blob":               {""},
 
 	"internal/blob/faultfs": {"", "internal/blob"}, // for tests: forgets what was not synced
-	"internal/natsd":        {""},
+	"internal/natsd":        {"", "internal/obs"},
 	"internal/obs":          {""},
-	"internal/pane":         {"", "internal/blob"},
+	"internal/pane":         {"", "internal/blob", "internal/obs"},
 	"internal/script":       {"", "aggregate/window"},
 	"internal/wire":         {""},
-	"query":                 {"", "aggregate/window", "internal/pane"}, // window is pure: as_of folds with it
-	"stream":                {"", "internal/wire"},
+	"query":                 {"", "aggregate/window", "internal/obs", "internal/pane"}, // window is pure: as_of folds with it
+	"stream":                {"", "internal/obs", "internal/wire"},
 	"stream/streamtest":     {"", "internal/natsd", "stream"},
 }
 
@@ -50,7 +50,7 @@ var mayTest = map[string][]string{
 	"internal/blob":    {"internal/blob/faultfs"},
 	"internal/pane":    {"internal/blob/faultfs"},
 	"aggregate":        {"internal/blob", "internal/blob/faultfs", "internal/natsd", "stream", "stream/streamtest"},
-	"query":            {"internal/blob"},
+	"query":            {"internal/blob", "internal/blob/faultfs"},
 	"stream":           {"internal/natsd", "stream/streamtest"},
 }
 
@@ -67,6 +67,7 @@ var only = map[string][]string{
 	"github.com/prometheus/":              {"ingest", "aggregate", "query", "stream", "internal/obs", "internal/pane", "internal/blob", "cmd/gridloom"},
 	"go.yaml.in/yaml/":                    {"cmd/gridloom", "edge-agent"},
 	"github.com/klauspost/compress":       {"internal/pane", "internal/wire", "query"},
+	"github.com/minio/highwayhash":        {"internal/natsd"}, // the checksum of JetStream's meta files
 	"golang.org/x/":                       {"*"},
 }
 
