@@ -17,6 +17,7 @@ const (
 	codeStreamCreate  jetstream.ErrorCode = 10049 // stream could not be created: sporadic, try again
 	codeStoreFailed   jetstream.ErrorCode = 10077 // store refused: log full, disk full
 	codeReservations  jetstream.ErrorCode = 10047 // more bytes reserved than the server may use
+	codeOverlap       jetstream.ErrorCode = 10065 // another stream has these subjects
 	codeNoResources   jetstream.ErrorCode = 10023
 	codeAccountStores jetstream.ErrorCode = 10002
 )

@@ -13,10 +13,12 @@ import (
 )
 
 // What one pull may bring. Bytes bound what a reader holds that its caller has not
-// taken; it must hold at least one message of the server's largest size.
+// taken: all readers of a process together about pullBytes.
 const (
 	pullMessages = 256
-	pullBytes    = 16 << 20
+	pullBytes    = 32 << 20
+	pullLeast    = 1 << 20
+	pullMost     = 4 << 20
 )
 
 const (
@@ -48,6 +50,7 @@ type Reader struct {
 	consSeq  uint64             // consumer sequence of the last message
 	pull     jetstream.MessageBatch
 	pulled   bool // pull has brought something
+	wide     bool // the next pull has room for the largest message there can be
 	endPull  context.CancelFunc
 	waiting  uint64 // last sequence that was seen to wait when a pull brought nothing
 	creation int
@@ -142,8 +145,12 @@ func (r *Reader) create(ctx context.Context) error {
 // brings later is taken by a later call.
 func (r *Reader) startPull() error {
 	life, end := context.WithTimeout(context.Background(), 2*r.s.cfg.Watch)
+	bytes := min(pullMost, max(pullLeast, pullBytes/r.s.layout.Partitions))
+	if r.wide {
+		bytes = max(bytes, 2*int(r.s.nc.MaxPayload()))
+	}
 	pull, err := r.cons.Fetch(pullMessages,
-		jetstream.FetchMaxBytes(max(pullBytes, 2*int(r.s.nc.MaxPayload()))),
+		jetstream.FetchMaxBytes(bytes),
 		jetstream.FetchContext(life),
 		jetstream.FetchHeartbeat(r.s.cfg.Watch/2))
 	if err != nil {
@@ -199,6 +206,9 @@ func (r *Reader) pullEnded(ctx context.Context) error {
 	err, brought := r.pull.Error(), r.pulled
 	r.endPull()
 	r.pull, r.endPull = nil, nil
+	// The server ends a pull that is too small for the next message at once, and
+	// nats.go does not tell that from an expired one.
+	r.wide = err == nil && !brought
 	switch {
 	case errors.Is(err, jetstream.ErrNoHeartbeat):
 		r.drop("heartbeat")

@@ -118,6 +118,7 @@ func (s *Stream) joinOthers(ctx context.Context, logReady bool) error {
 // ensure returns the stream of cfg's name as it is, or creates it. Of two that
 // create at once, one finds the other's.
 func (s *Stream) ensure(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	told := false
 	for {
 		st, err := s.js.Stream(ctx, cfg.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -130,12 +131,19 @@ func (s *Stream) ensure(ctx context.Context, cfg jetstream.StreamConfig) (jetstr
 		case hasCode(err, codeReservations), hasCode(err, codeNoResources), hasCode(err, codeAccountStores):
 			return nil, fmt.Errorf("%w: create stream %s: %w: the server's max_file_store or the account's limit is below the %s that the stream may grow to; raise it or set a smaller log size",
 				gridloom.ErrUnavailable, cfg.Name, err, size(cfg.MaxBytes))
+		case hasCode(err, codeOverlap):
+			return nil, fmt.Errorf("%w: create stream %s: %w: another stream of this account takes %s; remove it or give gridloom its own account",
+				gridloom.ErrInvalid, cfg.Name, err, strings.Join(cfg.Subjects, ", "))
 		case hasCode(err, codeStreamCreate), kind(err) == gridloom.ErrUnavailable:
 			// 10049 comes sporadically from a healthy server; a server that starts
 			// has no JetStream for a moment.
 			s.met.createRetries.Inc()
 		default:
 			return nil, kindOf("create stream "+cfg.Name, err)
+		}
+		if !told {
+			told = true
+			s.log.Warn("waiting for JetStream", "err", err)
 		}
 		if !wait(ctx, 100*time.Millisecond) {
 			return nil, fmt.Errorf("%w: create stream %s: %w", gridloom.ErrUnavailable, cfg.Name, errors.Join(err, ctx.Err()))

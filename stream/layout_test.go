@@ -2,7 +2,10 @@ package stream_test
 
 import (
 	"errors"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -166,4 +169,27 @@ func TestConnectGivesUpWithItsContext(t *testing.T) {
 	if _, err := stream.Connect(ctx, stream.Config{URL: url}); !errors.Is(err, gridloom.ErrUnavailable) || !strings.Contains(err.Error(), url) {
 		t.Errorf("Connect = %v, want ErrUnavailable that names %s", err, url)
 	}
+}
+
+func TestClaimToFsyncIsCheckedWithTheMonitor(t *testing.T) {
+	f := func(body string, want error) {
+		t.Helper()
+		mon := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/jsz" {
+				_, _ = io.WriteString(w, body)
+			}
+		}))
+		defer mon.Close()
+		srv := streamtest.Start(t)
+		s, err := stream.Connect(testContext(t), stream.Config{InProcess: srv.NATS, FsyncAlways: true, MonitorURL: mon.URL + "/"})
+		if err == nil {
+			s.Close()
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("a monitor that answers %q: %v, want %v", body, err, want)
+		}
+	}
+	f(`{"config":{"sync_always":true}}`, nil)
+	f(`{"config":{"sync_interval":120000000000}}`, gridloom.ErrInvalid)
+	f(`not JSON`, gridloom.ErrUnavailable)
 }

@@ -108,6 +108,9 @@ func (s *Stream) Pinned(ctx context.Context, heads map[int]gridloom.Head) ([]int
 	if err != nil {
 		return nil, err
 	}
+	// Without a margin every partition but the latest would count: what is in the
+	// last eighth of the log holds nothing up.
+	from = min(from, s.curve.last(info.Config.MaxBytes/8))
 	var pinned []int
 	for p, h := range heads {
 		if firstNeeded(&h) < from {

@@ -9,7 +9,7 @@
 // head (verify.go), and what all have committed is purged (purge.go). room.go keeps
 // the disk from filling up, usage.go tells how full things are and watches the
 // log's identity, errors.go turns NATS errors into gridloom's kinds, metrics.go
-// counts. Formats: docs/format/subjects.md and docs/format/head.md.
+// counts, durability.go says whether the log fsyncs. Formats: docs/format/subjects.md and docs/format/head.md.
 package stream
 
 import (
@@ -39,6 +39,9 @@ type Config struct {
 	URL       string
 
 	CredentialsFile, CAFile, CertFile, KeyFile string // for URL; "" means without
+
+	FsyncAlways bool   // the servers of URL or Conn fsync every message; see Durable
+	MonitorURL  string // of one of them, where that is checked; "" means it is believed
 
 	// What the first to start creates; all others read it from the log's metadata.
 	Partitions  int   // 0 means 4 with InProcess, else 64
@@ -81,7 +84,6 @@ type Stream struct {
 	room     *room
 	greatest atomic.Uint64         // log sequence acknowledged so far
 	foreign  atomic.Pointer[error] // set once the log is not the one that was joined
-	usage    atomic.Pointer[Usage]
 	curve    curve
 
 	stop context.CancelFunc
@@ -100,6 +102,9 @@ func Connect(ctx context.Context, cfg Config) (*Stream, error) {
 	}
 	s := &Stream{cfg: cfg, log: obs.Or(cfg.Logger), met: newMetrics(cfg.Registerer)}
 	s.room = newRoom(cfg.Disk, s.log, s.met)
+	if err := checkFsync(ctx, &s.cfg); err != nil {
+		return nil, err
+	}
 	if err := s.dial(ctx); err != nil {
 		return nil, err
 	}

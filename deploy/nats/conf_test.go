@@ -25,7 +25,7 @@ func TestConfigurationFsyncsAndCarriesTheLog(t *testing.T) {
 		t.Errorf("max_payload = %d, want about that of the embedded server, %d", opts.MaxPayload, natsd.MaxPayload)
 	}
 	// As written, but for where: a free port and a directory of the test's.
-	opts.Host, opts.Port, opts.HTTPPort, opts.StoreDir, opts.NoSigs = "127.0.0.1", server.RANDOM_PORT, 0, t.TempDir(), true
+	opts.Host, opts.Port, opts.HTTPPort, opts.StoreDir, opts.NoSigs = "127.0.0.1", server.RANDOM_PORT, server.RANDOM_PORT, t.TempDir(), true
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -40,11 +40,14 @@ func TestConfigurationFsyncsAndCarriesTheLog(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	s, err := stream.Connect(ctx, stream.Config{URL: srv.ClientURL()}) // sizes by default: 64 GiB and 1 GiB
+	s, err := stream.Connect(ctx, stream.Config{URL: srv.ClientURL(), FsyncAlways: true, MonitorURL: "http://" + srv.MonitorAddr().String()}) // sizes by default: 64 GiB and 1 GiB
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	if !s.Durable() {
+		t.Error("Durable = false for a server that fsyncs always")
+	}
 	if got := s.Layout().Partitions; got != 64 {
 		t.Errorf("%d partitions, want 64 in a cluster", got)
 	}

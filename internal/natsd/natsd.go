@@ -73,16 +73,16 @@ func Open(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv, err := start(cfg, log)
-	if err != nil {
-		return nil, errors.Join(err, lk.release())
+	s := &Server{lock: lk, dir: cfg.Dir}
+	if err := s.start(cfg, log); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	return &Server{srv: srv, lock: lk, dir: cfg.Dir}, nil
+	return s, nil
 }
 
-func start(cfg Config, log *slog.Logger) (*server.Server, error) {
+func (s *Server) start(cfg Config, log *slog.Logger) error {
 	if err := scan(filepath.Join(cfg.Dir, server.JetStreamStoreDir), log); err != nil {
-		return nil, err
+		return err
 	}
 	opts := &server.Options{
 		ServerName:         "gridloom",
@@ -98,8 +98,9 @@ func start(cfg Config, log *slog.Logger) (*server.Server, error) {
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
-		return nil, fmt.Errorf("%w: configure the embedded NATS server: %w", gridloom.ErrInvalid, err)
+		return fmt.Errorf("%w: configure the embedded NATS server: %w", gridloom.ErrInvalid, err)
 	}
+	s.srv = srv
 	lines := &serverLog{log: log}
 	srv.SetLoggerV2(lines, false, false, false)
 	// Start returns after the store is recovered: a fatal line inside it ends it early.
@@ -111,18 +112,15 @@ func start(cfg Config, log *slog.Logger) (*server.Server, error) {
 	select {
 	case <-started:
 	case <-time.After(cfg.StartTimeout):
-		go stop(srv)
-		return nil, fmt.Errorf("%w: the log in %s was not recovered within %s: look at the disk, or start with a longer limit", gridloom.ErrUnavailable, cfg.Dir, cfg.StartTimeout)
+		return fmt.Errorf("%w: the log in %s was not recovered within %s: look at the disk, or start with a longer limit", gridloom.ErrUnavailable, cfg.Dir, cfg.StartTimeout)
 	}
 	if line := lines.firstFatal(); line != "" {
-		stop(srv)
-		return nil, fmt.Errorf("%w: the embedded NATS server did not start on %s: %s", gridloom.ErrUnavailable, cfg.Dir, line)
+		return fmt.Errorf("%w: the embedded NATS server did not start on %s: %s", gridloom.ErrUnavailable, cfg.Dir, line)
 	}
 	if !srv.ReadyForConnections(10*time.Second) || !srv.JetStreamEnabled() {
-		stop(srv)
-		return nil, fmt.Errorf("%w: the embedded NATS server on %s is not ready", gridloom.ErrUnavailable, cfg.Dir)
+		return fmt.Errorf("%w: the embedded NATS server on %s is not ready", gridloom.ErrUnavailable, cfg.Dir)
 	}
-	return srv, nil
+	return nil
 }
 
 // InProcessConn returns a new connection to the server without a socket. It makes
@@ -133,10 +131,15 @@ func (s *Server) InProcessConn() (net.Conn, error) { return s.srv.InProcessConn(
 func (s *Server) Dir() string { return s.dir }
 
 // Close stops the server and gives the store free, within 5 s. Connections must be
-// closed before, or their requests fail. It may be called once.
+// closed before, or their requests fail. It may be called once. A server that does
+// not stop keeps the store's lock until the process ends.
 func (s *Server) Close() error {
-	err := stop(s.srv)
-	return errors.Join(err, s.lock.release())
+	if s.srv != nil {
+		if err := stop(s.srv); err != nil {
+			return err
+		}
+	}
+	return s.lock.release()
 }
 
 func stop(srv *server.Server) error {
