@@ -31,11 +31,8 @@ func newArrow(t *table, w io.Writer) (*arrowEncoder, error) {
 		fields[i] = arrow.Field{Name: c.name, Type: arrowType(c), Nullable: true}
 	}
 	schema := arrow.NewSchema(fields, nil)
-	return &arrowEncoder{
-		columns: t.columns,
-		build:   array.NewRecordBuilder(memory.DefaultAllocator, schema),
-		out:     ipc.NewWriter(w, ipc.WithSchema(schema)),
-	}, nil
+	build := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	return &arrowEncoder{columns: t.columns, build: build, out: ipc.NewWriter(w, ipc.WithSchema(schema))}, nil
 }
 
 func arrowType(c column) arrow.DataType {
@@ -75,7 +72,11 @@ func (e *arrowEncoder) flush() error {
 	e.rows = 0
 	rec := e.build.NewRecord()
 	defer rec.Release()
-	return e.out.Write(rec)
+	if err := e.out.Write(rec); err != nil {
+		return err
+	}
+	e.build.Reserve(batchRows) // a full batch is mostly followed by another
+	return nil
 }
 
 func (e *arrowEncoder) finish() error {
@@ -105,8 +106,11 @@ func appendArrow(b array.Builder, c column, v cell) {
 	case *array.BooleanBuilder:
 		b.Append(v.n != 0)
 	case *array.ListBuilder:
-		list := v.list
-		if c.kind == kindQuality && v.n != 0 {
+		var list []string
+		switch {
+		case v.list != nil:
+			list = *v.list
+		case c.kind == kindQuality && v.n != 0:
 			list = gridloom.Quality(v.n).Names()
 		}
 		b.Append(true)

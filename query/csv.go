@@ -71,7 +71,7 @@ func appendCSVCell(dst []byte, c column, v cell) []byte {
 		}
 		return append(dst, gridloom.Quality(v.n).String()...)
 	case kindList:
-		return appendCSVText(dst, strings.Join(v.list, "|"))
+		return appendCSVText(dst, strings.Join(*v.list, "|"))
 	}
 	return dst
 }

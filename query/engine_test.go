@@ -412,7 +412,7 @@ func TestDamagedFilesAreNamed(t *testing.T) {
 
 func TestUnsortedSourceIsCorrupt(t *testing.T) {
 	rows := []gridloom.Reading{{Meter: "b"}, {Meter: "a"}}
-	err := merge([]*source[gridloom.Reading]{inMemory("g1/p0/x.parquet", 0, rows)}, newCodeOrder().ofReading,
+	err := merge(t.Context(), []*source[gridloom.Reading]{inMemory("g1/p0/x.parquet", 0, rows)}, newCodeOrder().ofReading,
 		func(*gridloom.Reading, int32) error { return nil })
 	if !errors.Is(err, gridloom.ErrCorrupt) || !strings.Contains(err.Error(), "g1/p0/x.parquet") {
 		t.Errorf("merge of unsorted rows = %v, want ErrCorrupt that names the source", err)

@@ -457,4 +457,3 @@ func foldAll(cfg window.Config, rows []gridloom.Reading, watermark gridloom.Mill
 	})
 	return panes
 }
-

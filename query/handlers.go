@@ -117,7 +117,7 @@ func meterRow(infos []pane.SeriesInfo) []cell {
 			newest = &infos[i]
 		}
 	}
-	return []cell{text(newest.Meter), textOrNull(newest.Serial), {list: names}, when(newest.LastAt != 0, int64(newest.LastAt))}
+	return []cell{text(newest.Meter), textOrNull(newest.Serial), {list: &names}, when(newest.LastAt != 0, int64(newest.LastAt))}
 }
 
 func markPartial(w http.ResponseWriter, partial bool) {
@@ -259,7 +259,7 @@ func (s *Server) listRejects(w http.ResponseWriter, r *http.Request) error {
 		for _, x := range rejects {
 			payload, encoding := payloadText(x.Payload)
 			err := enc.row([]cell{
-				number(int64(x.Sequence)), instant(x.At), text(x.Reason), text(x.Detail), text(x.Place), text(x.Topic), textOrNull(x.Client),
+				number(int64(x.Sequence)), instant(x.At), text(x.Reason), textOrNull(x.Detail), textOrNull(x.Place), text(x.Topic), textOrNull(x.Client),
 				text(payload), text(encoding), flag(x.Cut),
 			})
 			if err != nil {

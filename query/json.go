@@ -20,6 +20,9 @@ type jsonEncoder struct {
 	lines   bool
 	rows    int64
 	buf     []byte
+
+	quality     int64 // of the last row that had one, which the next mostly has too
+	qualityText []byte
 }
 
 func newJSON(t *table, w io.Writer, lines bool) (*jsonEncoder, error) {
@@ -58,6 +61,10 @@ func (e *jsonEncoder) row(cells []cell) error {
 	e.buf = append(e.buf, '{')
 	for i := range cells {
 		e.buf = append(e.buf, e.keys[i]...)
+		if c := &e.columns[i]; c.kind == kindQuality && cells[i].n != 0 {
+			e.appendQuality(cells[i].n)
+			continue
+		}
 		e.buf = appendJSONCell(e.buf, e.columns[i], cells[i])
 	}
 	e.buf = append(e.buf, '}')
@@ -68,6 +75,13 @@ func (e *jsonEncoder) row(cells []cell) error {
 		return nil
 	}
 	return e.flush()
+}
+
+func (e *jsonEncoder) appendQuality(q int64) {
+	if q != e.quality {
+		e.quality, e.qualityText = q, appendJSONList(e.qualityText[:0], gridloom.Quality(q).Names())
+	}
+	e.buf = append(e.buf, e.qualityText...)
 }
 
 func (e *jsonEncoder) finish() error {
@@ -112,7 +126,7 @@ func appendJSONCell(dst []byte, c column, v cell) []byte {
 		}
 		return appendJSONList(dst, gridloom.Quality(v.n).Names())
 	case kindList:
-		return appendJSONList(dst, v.list)
+		return appendJSONList(dst, *v.list)
 	}
 	return dst
 }

@@ -145,12 +145,15 @@ func (s *source[T]) advance(keyOf func(*T) key) (ok bool, err error) {
 
 // merge hands every row of the sources to fn in the order of keys, rows of an equal
 // key in any order. A row is valid until fn returns. It stops all sources.
-func merge[T any](sources []*source[T], keyOf func(*T) key, fn func(row *T, rank int32) error) error {
+func merge[T any](ctx context.Context, sources []*source[T], keyOf func(*T) key, fn func(row *T, rank int32) error) error {
 	defer func() {
 		for _, s := range sources {
 			s.stop()
 		}
 	}()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	heap := make([]*source[T], 0, len(sources))
 	for _, s := range sources {
 		s.at, s.key = -1, key{register: -1}
@@ -166,6 +169,9 @@ func merge[T any](sources []*source[T], keyOf func(*T) key, fn func(row *T, rank
 		sink(heap, i)
 	}
 	for len(heap) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		s, second := heap[0], runnerUp(heap)
 		for {
 			if err := fn(&s.rows[s.at], s.rowRank()); err != nil {

@@ -13,9 +13,13 @@ type seriesRows struct {
 	from, to gridloom.Millis // readings that start in [from, to) are handed on
 	asOf     gridloom.Millis // rows that were logged later are left out; 0: none
 	history  bool
+	series   int // more of them are refused
 	emit     func(r *gridloom.Reading) error
 
-	rows []gridloom.Reading // of one series and start
+	rows     []gridloom.Reading // of one series and start
+	seen     int                // series
+	meter    string             // of the last row
+	register gridloom.RegisterID
 }
 
 func (s *seriesRows) take(r *gridloom.Reading, _ int32) error {
@@ -28,6 +32,12 @@ func (s *seriesRows) take(r *gridloom.Reading, _ int32) error {
 				return err
 			}
 		}
+	}
+	if s.seen == 0 || r.Register != s.register || r.Meter != s.meter {
+		if s.seen++; s.seen > s.series {
+			return tooManySeries(s.series)
+		}
+		s.meter, s.register = r.Meter, r.Register
 	}
 	s.rows = append(s.rows, *r)
 	return nil

@@ -17,6 +17,7 @@ type steps struct {
 
 	panes []gridloom.Pane // of one series, in the step [start, start+step)
 	start gridloom.Millis
+	sum   gridloom.Pane // kept here because what is handed on would be allocated for each step
 }
 
 func (s *steps) take(p *gridloom.Pane) error {
@@ -48,12 +49,13 @@ func (s *steps) flush() error {
 		return nil
 	}
 	f := &s.panes[0]
-	p, ok := s.window.Combine(f.Register.Info().Kind, gridloom.Window{Start: s.start, End: s.start + s.step}, s.watermark(f.Meter), s.panes)
+	var ok bool
+	s.sum, ok = s.window.Combine(f.Register.Info().Kind, gridloom.Window{Start: s.start, End: s.start + s.step}, s.watermark(f.Meter), s.panes)
 	s.panes = s.panes[:0]
 	if !ok {
 		return nil
 	}
-	return s.next.take(&p)
+	return s.next.take(&s.sum)
 }
 
 func (s *steps) end() error {

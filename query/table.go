@@ -40,7 +40,7 @@ type cell struct {
 	null bool
 	n    int64
 	text string
-	list []string
+	list *[]string
 }
 
 func text(s string) cell                         { return cell{text: s} }

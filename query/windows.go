@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
@@ -49,7 +50,7 @@ func (s *Server) windows(ctx context.Context, sc *scan, q *windowsQuery, enc enc
 		if err != nil {
 			return err
 		}
-		if err := merge(sources, s.order.ofPane, newest.take); err != nil {
+		if err := merge(ctx, sources, s.order.ofPane, newest.take); err != nil {
 			return err
 		}
 		return newest.end()
@@ -64,7 +65,7 @@ func (s *Server) windows(ctx context.Context, sc *scan, q *windowsQuery, enc enc
 	if err != nil {
 		return err
 	}
-	if err := merge(sources, s.order.ofReading, fold.take); err != nil {
+	if err := merge(ctx, sources, s.order.ofReading, fold.take); err != nil {
 		return err
 	}
 	if err := fold.end(); err != nil {
@@ -90,8 +91,8 @@ func (s *Server) listReadings(w http.ResponseWriter, r *http.Request) error {
 			if err != nil {
 				return err
 			}
-			rows := &seriesRows{from: q.from, to: q.to, asOf: q.asOf, history: q.history, emit: readingRows(&q, enc)}
-			if err := merge(sources, s.order.ofReading, rows.take); err != nil {
+			rows := &seriesRows{series: s.limits.Series, from: q.from, to: q.to, asOf: q.asOf, history: q.history, emit: readingRows(&q, enc)}
+			if err := merge(ctx, sources, s.order.ofReading, rows.take); err != nil {
 				return err
 			}
 			return rows.end()
@@ -130,6 +131,9 @@ type scanSegment struct {
 // thought to read, the others being passed over by row group.
 const meterShare = 8
 
+// tellWithin is how long after its time a request may still be told that it is over.
+const tellWithin = 5 * time.Second
+
 // scan waits for its turn, takes the snapshots and lets answer read them, all within the time of the request.
 func (s *Server) scan(w http.ResponseWriter, r *http.Request, q *selection, kind pane.Kind, sel pane.Selector, answer func(ctx context.Context, sc *scan) error) error {
 	ctx, cancel := context.WithTimeout(r.Context(), q.timeout)
@@ -162,7 +166,7 @@ func (s *Server) scan(w http.ResponseWriter, r *http.Request, q *selection, kind
 	}
 	markPartial(w, isPartial(sc.snaps))
 	if deadline, ok := ctx.Deadline(); ok { // a client that does not read must not hold its place
-		_ = http.NewResponseController(w).SetWriteDeadline(deadline) // not every writer can; the context still ends the reading
+		_ = http.NewResponseController(w).SetWriteDeadline(deadline.Add(tellWithin)) // not every writer can; the context still ends the reading
 	}
 	return answer(ctx, sc)
 }
