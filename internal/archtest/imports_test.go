@@ -44,6 +44,7 @@ var may = map[string][]string{
 
 // mayTest adds what the tests of a package may import beyond may.
 var mayTest = map[string][]string{
+	"deploy/nats":      {"internal/natsd", "stream"},
 	"edge-agent":       {"edge-agent/agent/brokertest", "internal/blob", "internal/wire"},
 	"edge-agent/agent": {"edge-agent/agent/brokertest", "internal/blob/faultfs"},
 	"edge-agent/spool": {"internal/blob/faultfs"},
