@@ -186,6 +186,9 @@ func address(l *listener) net.Addr {
 	return l.Addr()
 }
 
+// Close closes the listeners of a broker whose Run is not called. It returns nil.
+func (b *Broker) Close() error { return b.closeListeners() }
+
 // Run serves connections and runs the bridge until ctx ends; then it accepts
 // nothing more, stores and answers what was taken (within the bridge's
 // FinishTimeout) and closes the connections. It is called once.

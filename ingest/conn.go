@@ -27,7 +27,7 @@ type conn struct {
 
 	// Set once while the CONNECT is handled, before anything is published.
 	client      *mqtt.Client
-	version     version
+	version     version // written under mu: a stop may come before the CONNECT
 	agent       string // the only one it may publish under; "" for any
 	established bool   // counted against MaxConnections; guarded by broker.mu
 
@@ -221,12 +221,12 @@ func (c *conn) sendAll() {
 	m := c.broker.bridge.metrics
 	for {
 		c.mu.Lock()
-		out, n, closing := c.answers, c.count, c.closing
+		out, n, closing, v := c.answers, c.count, c.closing, c.version
 		if len(out) == 0 && n == 0 {
 			c.sending = false
 			c.mu.Unlock()
 			if closing != 0 {
-				c.hangUp(closing)
+				c.hangUp(v, closing)
 			}
 			return
 		}
@@ -268,9 +268,9 @@ func (c *conn) shutDown(code byte) {
 
 // hangUp tells an MQTT 5 device why, and closes the connection. The will is then
 // published by the broker: the device did not say goodbye.
-func (c *conn) hangUp(code byte) {
-	if c.version >= 5 {
-		c.Write([]byte{packets.Disconnect << 4, 2, code, 0})
+func (c *conn) hangUp(v version, code byte) {
+	if v >= 5 {
+		_, _ = c.Write([]byte{packets.Disconnect << 4, 2, code, 0}) // it is closed either way
 	}
 	c.Close()
 }

@@ -139,7 +139,9 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	if !ok {
 		return packets.ErrNotAuthorized
 	}
+	c.mu.Lock()
 	c.client, c.version = cl, cl.Properties.ProtocolVersion
+	c.mu.Unlock()
 	why := h.broker.admit(c, &pk)
 	if why == "" {
 		return nil
