@@ -1,0 +1,428 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/edge-agent/agent"
+	"github.com/gridloom/gridloom/edge-agent/device"
+)
+
+// envPrefix begins the environment variable of each flag: --spool-max is GRIDLOOM_AGENT_SPOOL_MAX.
+const envPrefix = "GRIDLOOM_AGENT_"
+
+const usage = `usage: edge-agent <source> [flags] [files]
+
+sources:
+  sim      a simulated neighbourhood
+  replay   CSV files, plain or gzip: edge-agent replay [flags] FILE...
+  stdin    readings as JSON, one value a line
+
+Each flag can be set by the environment too: --spool-max by GRIDLOOM_AGENT_SPOOL_MAX.
+Exit status: 0 done or told to stop, 1 could not start or go on, 2 wrong usage.
+
+flags of %s:
+`
+
+// options is what the command line and the environment say.
+type options struct {
+	source string // sim, replay or stdin
+	agent  agent.Config
+
+	version, check bool
+	logFormat      string
+	logLevel       slog.Level
+	clock          device.ClockMode
+	clockWait      time.Duration
+	passwordFile   string
+	ca, cert, key  string
+	serverName     string
+	exitWhenDone   bool
+
+	sim    device.SimConfig
+	replay device.ReplayConfig
+	lines  device.LinesConfig
+}
+
+// parse reads the arguments, then the environment for flags that were not given.
+// flag.ErrHelp says that help was printed.
+func parse(args []string, getenv func(string) string, stdout io.Writer) (*options, error) {
+	o := &options{exitWhenDone: true}
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		o.source, args = args[0], args[1:]
+	}
+	fs := o.flags()
+	fs.SetOutput(io.Discard)
+	switch o.source {
+	case "sim", "replay", "stdin", "":
+	default:
+		return nil, fmt.Errorf("no source %q: want sim, replay or stdin", o.source)
+	}
+	err := fs.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		name := o.source
+		if name == "" {
+			name = "every source (those of a source: edge-agent <source> -h)"
+		}
+		_, _ = fmt.Fprintf(stdout, usage, name)
+		fs.SetOutput(stdout)
+		fs.PrintDefaults()
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.version {
+		return o, nil
+	}
+	if err := fromEnvironment(fs, getenv); err != nil {
+		return nil, err
+	}
+	return o, o.complete(fs.Args())
+}
+
+// fromEnvironment sets the flags that were not given and have a variable.
+func fromEnvironment(fs *flag.FlagSet, getenv func(string) string) error {
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var err error
+	fs.VisitAll(func(f *flag.Flag) {
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v := getenv(name); v != "" && !given[f.Name] && err == nil {
+			if e := fs.Set(f.Name, v); e != nil {
+				err = fmt.Errorf("%s=%q: %w", name, v, e)
+			}
+		}
+	})
+	return err
+}
+
+// flags declares the flags of a source; without one, those that all have.
+func (o *options) flags() *flag.FlagSet {
+	fs := flag.NewFlagSet("edge-agent", flag.ContinueOnError)
+	c := &o.agent
+	fs.StringVar(&c.Connect, "connect", "mqtt://127.0.0.1:1883", "`server`: mqtt://host:1883, or mqtts://host:8883 with TLS")
+	fs.StringVar(&c.Site, "site", "home", "`name` of the site in the topic")
+	fs.StringVar(&c.Agent, "agent", hostname(), "`name` of this agent, unique in its site")
+	fs.StringVar(&c.ClientID, "client-id", "", "MQTT client `id` (default site-agent)")
+	fs.StringVar(&c.Username, "username", "", "MQTT user `name`")
+	fs.StringVar(&c.Password, "password", "", "MQTT `password`; better in GRIDLOOM_AGENT_PASSWORD or --password-file")
+	fs.StringVar(&o.passwordFile, "password-file", "", "`file` that holds the MQTT password")
+	fs.StringVar(&o.ca, "ca", "", "PEM `file` of the authorities that may vouch for the server (default the system's)")
+	fs.StringVar(&o.cert, "cert", "", "PEM `file` of this agent's certificate")
+	fs.StringVar(&o.key, "key", "", "PEM `file` of its private key")
+	fs.StringVar(&o.serverName, "server-name", "", "`name` in the server's certificate, if it is not the host of --connect")
+
+	fs.StringVar(&c.Dir, "spool", "gridloom-spool", "`directory` that keeps what is not acknowledged")
+	fs.Var((*byteSize)(&c.SpoolMax), "spool-max", "how many `bytes` the spool may take, such as 64MiB")
+	c.SpoolMax = 64 << 20
+	fs.Var(choice{&c.DropOldest, "refuse", "drop-oldest"}, "when-full", "what a full spool does: `refuse` new readings or drop-oldest; files that are replayed at speed 0 wait instead")
+	fs.Var((*syncPolicy)(&c.Sync), "sync", "when the spool is fsynced: `reading` (before a reading counts as taken), 1s, 10s or another time")
+	fs.IntVar(&c.BatchReadings, "batch-readings", 500, "a batch is sent at this many `readings`")
+	fs.Var((*byteSizeInt)(&c.BatchBytes), "batch-bytes", "or at about this many `bytes`, 1KiB to 512KiB")
+	c.BatchBytes = 64 << 10
+	fs.DurationVar(&c.BatchAge, "batch-age", time.Second, "or when its first reading is this `old`")
+	fs.IntVar(&c.Window, "window", 32, "`batches` in flight")
+	fs.DurationVar(&c.AckTimeout, "ack-timeout", 2*time.Minute, "a connection is given up when a batch waits `longer` for its acknowledgement")
+	fs.DurationVar(&c.BackoffMax, "backoff-max", time.Minute, "longest `time` between two attempts to connect; the first is at most 1s")
+	fs.DurationVar(&c.StatusEvery, "status-every", time.Minute, "a status line in the log each `time`; 0 for none")
+	fs.BoolVar(&o.exitWhenDone, "exit-when-done", true, "end when the source has ended and all is acknowledged; =false stays connected")
+
+	fs.Func("clock", "auto holds readings until the clock is set, trust believes it as it is: `auto`", func(s string) (err error) {
+		o.clock, err = device.ParseClockMode(s)
+		return err
+	})
+	fs.DurationVar(&o.clockWait, "clock-wait", device.DefaultClockWait, "how long after boot a running clock may take to be synchronised; after that its readings are marked CLOCK_SUSPECT")
+	fs.Var(oneOf{&o.logFormat, []string{"text", "json"}}, "log", "`format` of the log on standard error: text or json")
+	o.logFormat = "text"
+	fs.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
+	fs.BoolVar(&o.check, "check", false, "check flags, environment and certificates, then end")
+	fs.BoolVar(&o.version, "version", false, "print the version and end")
+	switch o.source {
+	case "sim":
+		o.simFlags(fs)
+	case "replay":
+		o.replayFlags(fs)
+	case "stdin":
+		fs.Var(choice{&o.lines.StampArrival, "given", "arrival"}, "stamp", "readings without a time: `given` leaves them out, arrival dates them when they come")
+	}
+	return fs
+}
+
+func (o *options) simFlags(fs *flag.FlagSet) {
+	s := &o.sim
+	fs.Uint64Var(&s.Seed, "seed", 1, "the same `seed` makes the same households")
+	fs.IntVar(&s.Meters, "meters", 10, "how `many` meters")
+	fs.IntVar(&s.First, "first-meter", 1, "`number` of the first meter")
+	fs.StringVar(&s.Prefix, "meter-prefix", "sim-", "`text` before the number in meter ids")
+	fs.DurationVar(&s.Every, "every", 10*time.Second, "`time` between two objects of a meter")
+	fs.Var((*instant)(&s.From), "from", "start a virtual clock at this `instant` (RFC 3339) instead of now")
+	fs.DurationVar(&s.For, "for", 0, "end after this much of its `time`; 0 never")
+	fs.Float64Var(&s.Speed, "speed", 0, "with --from: `times` real time; 0 as fast as acknowledged")
+}
+
+func (o *options) replayFlags(fs *flag.FlagSet) {
+	r := &o.replay
+	fs.StringVar(&r.Map, "map", "meter=meter,at=at,value=value", "`columns`: meter=, at=, value=, serial= or a register's name, each = a column's name, #3 or =text")
+	fs.BoolVar(&r.NoHeader, "no-header", false, "the files have no line of names")
+	fs.StringVar(&r.Register, "register", "energy_import", "`register` of the column value, by alias or OBIS code")
+	fs.DurationVar(&r.Length, "length", 0, "`length` of interval readings, such as 30m; 0 for readings at an instant")
+	fs.Var(choice{&r.LabelEnd, "start", "end"}, "label", "the time of an interval is its `start` or its end")
+	fs.StringVar(&r.Unit, "unit", "", "`unit` of the values, such as kWh (default the register's)")
+	fs.StringVar(&r.Separator, "separator", ",", "`character` between fields, or tab")
+	fs.StringVar(&r.Decimal, "decimal", ".", "decimal `mark`")
+	fs.StringVar(&r.Layout, "time-layout", "auto", "`layout` of times as Go writes it, such as '2006-01-02 15:04:05', or unix, unixms, auto")
+	fs.StringVar(&r.Zone, "zone", "UTC", "`zone` of times without an offset, such as Europe/Amsterdam")
+	fs.Float64Var(&r.Speed, "speed", 0, "`times` real time; 0 as fast as acknowledged")
+	fs.Func("shift-to", "`now` moves all times so that the last reading (speed 0) or the first (else) ends now", func(s string) error {
+		if s != "now" {
+			return errors.New("want now")
+		}
+		r.ShiftToNow = true
+		return nil
+	})
+}
+
+// complete checks what flags cannot check alone.
+func (o *options) complete(files []string) error {
+	o.agent.Stay = !o.exitWhenDone
+	switch {
+	case o.source == "":
+		return errors.New("no source: want edge-agent sim, replay or stdin; edge-agent -h tells more")
+	case o.source != "replay" && len(files) > 0:
+		return fmt.Errorf("%s takes no arguments, but there is %q", o.source, files[0])
+	case (o.cert == "") != (o.key == ""):
+		return errors.New("--cert and --key belong together")
+	case o.agent.Password != "" && o.passwordFile != "":
+		return errors.New("--password and --password-file say the same: want one")
+	case o.source == "replay":
+		var err error
+		o.replay.Files, err = device.ExpandFiles(files)
+		return err
+	}
+	return nil
+}
+
+func (o *options) newSource(stdin io.Reader, log *slog.Logger) (device.Source, *device.Clock, error) {
+	clock := device.NewClock(o.clock)
+	clock.Wait = o.clockWait
+	var s device.Source
+	var err error
+	switch o.source {
+	case "sim":
+		s, err = device.NewSim(o.sim, clock)
+	case "replay":
+		s, err = device.NewReplay(o.replay, log)
+	default:
+		s = device.NewLines(o.lines, stdin, clock, log)
+	}
+	return s, clock, err
+}
+
+// credentials reads the files that flags name.
+func (o *options) credentials(c *agent.Config) error {
+	if o.passwordFile != "" {
+		data, err := os.ReadFile(o.passwordFile)
+		if err != nil {
+			return fmt.Errorf("--password-file: %w", err)
+		}
+		c.Password = strings.TrimRight(string(data), "\r\n")
+	}
+	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.serverName}
+	if o.ca != "" {
+		data, err := os.ReadFile(o.ca)
+		if err != nil {
+			return fmt.Errorf("--ca: %w", err)
+		}
+		c.TLS.RootCAs = x509.NewCertPool()
+		if !c.TLS.RootCAs.AppendCertsFromPEM(data) {
+			return fmt.Errorf("--ca: %s holds no PEM certificate", o.ca)
+		}
+	}
+	if o.cert != "" {
+		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+		if err != nil {
+			return fmt.Errorf("--cert, --key: %w", err)
+		}
+		c.TLS.Certificates = []tls.Certificate{pair}
+	}
+	return nil
+}
+
+func (o *options) logger(w io.Writer) *slog.Logger {
+	h := &slog.HandlerOptions{Level: o.logLevel}
+	if o.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, h))
+	}
+	return slog.New(slog.NewTextHandler(w, h))
+}
+
+// warnClock says what the clock means for readings that it dates.
+func (o *options) warnClock(log *slog.Logger, c *device.Clock) {
+	own := o.source == "sim" && o.sim.From == 0 || o.source == "stdin" && o.lines.StampArrival
+	if !own {
+		return
+	}
+	switch c.Trust() {
+	case device.Undated:
+		log.Warn("clock is not set: readings are held and dated when it is; --clock=trust takes it as it is")
+	case device.Doubtful:
+		log.Warn("clock is not synchronised: readings are marked CLOCK_SUSPECT; --clock=trust takes it as it is")
+	case device.Given, device.Good:
+	}
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "agent"
+	}
+	return name
+}
+
+// byteSize is a flag such as 64MiB, 16MB or 65536.
+type byteSize int64
+
+func (b *byteSize) String() string { return formatBytes(int64(*b)) }
+
+func (b *byteSize) Set(s string) error {
+	n, err := parseBytes(s)
+	*b = byteSize(n)
+	return err
+}
+
+type byteSizeInt int
+
+func (b *byteSizeInt) String() string { return formatBytes(int64(*b)) }
+
+func (b *byteSizeInt) Set(s string) error {
+	n, err := parseBytes(s)
+	if err == nil && n > 1<<30 {
+		err = errors.New("too large")
+	}
+	*b = byteSizeInt(n)
+	return err
+}
+
+var byteUnits = []struct {
+	name  string
+	bytes int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}, {"", 1}}
+
+func parseBytes(s string) (int64, error) {
+	for _, u := range byteUnits {
+		if number, ok := strings.CutSuffix(s, u.name); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+			if err != nil || n < 0 || n > (1<<62)/u.bytes {
+				return 0, errors.New("want a size such as 64MiB")
+			}
+			return n * u.bytes, nil
+		}
+	}
+	panic("unreachable: every string ends in nothing")
+}
+
+func formatBytes(n int64) string {
+	for _, u := range byteUnits[:3] {
+		if n != 0 && n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// syncPolicy is a flag: reading (0) or a time.
+type syncPolicy time.Duration
+
+func (p *syncPolicy) String() string {
+	if *p == 0 {
+		return "reading"
+	}
+	return time.Duration(*p).String()
+}
+
+func (p *syncPolicy) Set(s string) error {
+	if s == "reading" {
+		*p = 0
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 10*time.Millisecond || d > time.Hour {
+		return errors.New("want reading, 1s, 10s or another time up to 1h")
+	}
+	*p = syncPolicy(d)
+	return nil
+}
+
+// choice is a flag of two words.
+type choice struct {
+	set     *bool
+	no, yes string
+}
+
+func (c choice) String() string {
+	if c.set == nil {
+		return ""
+	}
+	if *c.set {
+		return c.yes
+	}
+	return c.no
+}
+
+func (c choice) Set(s string) error {
+	if s != c.no && s != c.yes {
+		return fmt.Errorf("want %s or %s", c.no, c.yes)
+	}
+	*c.set = s == c.yes
+	return nil
+}
+
+// oneOf is a flag of several words.
+type oneOf struct {
+	set   *string
+	words []string
+}
+
+func (o oneOf) String() string {
+	if o.set == nil {
+		return ""
+	}
+	return *o.set
+}
+
+func (o oneOf) Set(s string) error {
+	for _, w := range o.words {
+		if w == s {
+			*o.set = s
+			return nil
+		}
+	}
+	return fmt.Errorf("want one of %s", strings.Join(o.words, ", "))
+}
+
+// instant is a flag in RFC 3339.
+type instant gridloom.Millis
+
+func (i *instant) String() string {
+	if *i == 0 {
+		return ""
+	}
+	return gridloom.Millis(*i).String()
+}
+
+func (i *instant) Set(s string) error {
+	at, err := gridloom.ParseInstant(s)
+	*i = instant(at)
+	return err
+}

@@ -1,0 +1,200 @@
+package device
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/internal/wire"
+)
+
+// ReplayConfig says which files are replayed and how their rows are read. The
+// zero value of a field is what its comment says.
+type ReplayConfig struct {
+	Files []string // paths; see ExpandFiles
+
+	// Map names columns, as "meter=LCLid,at=tstp,value=energy(kWh/hh)". The keys are
+	// meter, at, value (of Register), serial, and any register's name or code for a
+	// value column of its own. What a key is mapped to is a column's name, #3 for the
+	// third column, or =text for the same text in every row.
+	Map       string
+	NoHeader  bool          // the files have no line of names: columns are #1, #2, ...
+	Register  string        // of the column value; energy_import
+	Length    time.Duration // of interval readings; 0: readings at an instant
+	LabelEnd  bool          // the label of an interval is its end
+	Unit      string        // of value columns; the register's own
+	Separator string        // one byte; ","
+	Decimal   string        // decimal mark; "."
+	Layout    string        // a Go time layout, unix, unixms or auto; "auto"
+	Zone      string        // of times without an offset; "UTC"
+
+	// Speed is how many times real time readings come, by their end; 0 as fast as
+	// they are taken.
+	Speed float64
+	// ShiftToNow moves all times, on the grid of Length, so that the last reading
+	// (speed 0) or the first (else) ends now or a little before.
+	ShiftToNow bool
+
+	MaxNamedRows int // bad rows of a file that are named in the log, the rest is counted; 100
+}
+
+// columns is a map of columns, first as asked for, then found in a file's header.
+type columns struct {
+	meter, at, serial column
+	values            []valueColumn
+	mark              byte
+	length            gridloom.Millis
+	labelEnd          bool
+}
+
+// column is where a text stands in a row.
+type column struct {
+	name   string // "" with index or text
+	index  int    // from 0; -1: not in the row
+	text   []byte // the same in every row
+	wanted bool
+}
+
+type valueColumn struct {
+	column
+	register gridloom.RegisterID
+	scale    gridloom.Scale
+}
+
+// parseColumns reads cfg.Map and what belongs to it.
+func parseColumns(cfg *ReplayConfig) (*columns, error) {
+	m := &columns{mark: '.', length: gridloom.SpanOf(cfg.Length), labelEnd: cfg.LabelEnd}
+	switch {
+	case len(cfg.Decimal) > 1:
+		return nil, fmt.Errorf("%w: decimal mark %q: want one character", gridloom.ErrInvalid, cfg.Decimal)
+	case cfg.Decimal != "":
+		m.mark = cfg.Decimal[0]
+	}
+	if m.length < 0 || m.length > gridloom.MaxInterval || cfg.Length > 0 && cfg.Length < time.Second {
+		return nil, fmt.Errorf("%w: length %s: want 1s to %s", gridloom.ErrInvalid, cfg.Length, gridloom.MaxInterval.Duration())
+	}
+	if cfg.Map == "" {
+		cfg.Map = "meter=meter,at=at,value=value"
+	}
+	for _, part := range strings.Split(cfg.Map, ",") {
+		key, name, ok := strings.Cut(part, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("%w: map %q: %q is not key=column", gridloom.ErrInvalid, cfg.Map, part)
+		}
+		c, err := parseColumn(strings.TrimSpace(name))
+		if err != nil {
+			return nil, fmt.Errorf("map %q: %w", cfg.Map, err)
+		}
+		switch key = strings.TrimSpace(key); key {
+		case "meter":
+			m.meter = c
+		case "at":
+			m.at = c
+		case "serial":
+			m.serial = c
+		case "value":
+			if cfg.Register == "" {
+				cfg.Register = "energy_import"
+			}
+			key = cfg.Register
+			fallthrough
+		default:
+			v, err := m.value(key, cfg.Unit, c)
+			if err != nil {
+				return nil, fmt.Errorf("map %q: %w", cfg.Map, err)
+			}
+			m.values = append(m.values, v)
+		}
+	}
+	if !m.meter.wanted || !m.at.wanted || len(m.values) == 0 {
+		return nil, fmt.Errorf("%w: map %q: want at least meter=, at= and value= (or a register's name)", gridloom.ErrInvalid, cfg.Map)
+	}
+	return m, nil
+}
+
+// parseColumn reads what a key is mapped to.
+func parseColumn(s string) (column, error) {
+	c := column{index: -1, wanted: true}
+	switch {
+	case s[0] == '#':
+		n, err := strconv.Atoi(s[1:])
+		if err != nil || n < 1 || n > 10_000 {
+			return c, fmt.Errorf("%w: column %q: want #1, #2 and so on", gridloom.ErrInvalid, s)
+		}
+		c.index = n - 1
+	case s[0] == '=':
+		c.text = []byte(s[1:])
+	default:
+		c.name = s
+	}
+	return c, nil
+}
+
+// value resolves the register of a value column: readings with a length belong to an interval register.
+func (m *columns) value(name, unit string, c column) (valueColumn, error) {
+	id, ok := gridloom.RegisterByName(name)
+	if !ok {
+		return valueColumn{}, fmt.Errorf("%w: %q is neither meter, at, value nor serial, nor a register such as energy_import or 1-0:1.8.0", gridloom.ErrInvalid, name)
+	}
+	id, err := wire.Settle(id, m.length)
+	if err != nil {
+		return valueColumn{}, err
+	}
+	scale, err := gridloom.ScaleFor(id, unit)
+	return valueColumn{c, id, scale}, err
+}
+
+// named reports whether a header is needed.
+func (m *columns) named() bool {
+	for _, c := range m.all() {
+		if c.name != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *columns) all() []*column {
+	cs := []*column{&m.meter, &m.at, &m.serial}
+	for i := range m.values {
+		cs = append(cs, &m.values[i].column)
+	}
+	return cs
+}
+
+// find returns m with the names found in a file's header.
+func (m *columns) find(header [][]byte) (*columns, error) {
+	found := *m
+	found.values = append([]valueColumn(nil), m.values...)
+	for _, c := range found.all() {
+		if c.name == "" {
+			continue
+		}
+		for i, h := range header {
+			if string(h) == c.name {
+				c.index = i
+				break
+			}
+		}
+		if c.index < 0 {
+			return nil, fmt.Errorf("%w: no column %q; the first line names %q", gridloom.ErrInvalid, c.name, bytes.Join(header, []byte(" | ")))
+		}
+	}
+	return &found, nil
+}
+
+// of returns the column's text in a row.
+func (c *column) of(fields [][]byte) ([]byte, error) {
+	switch {
+	case c.text != nil:
+		return c.text, nil
+	case c.index < 0:
+		return nil, nil
+	case c.index >= len(fields):
+		return nil, fmt.Errorf("%w: %d fields, but column %d is needed", gridloom.ErrInvalid, len(fields), c.index+1)
+	}
+	return fields[c.index], nil
+}
