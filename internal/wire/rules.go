@@ -55,10 +55,14 @@ func CheckSerial(serial string) error {
 }
 
 // CheckAgent accepts the name of an agent or a site as it stands in a topic: 1 to
-// MaxAgentBytes bytes of printable UTF-8 without / + and #.
+// MaxAgentBytes bytes of printable UTF-8 without / + and #, and not with { or [ as
+// the first, by which JSON is told from a batch.
 func CheckAgent(what, id string) error {
 	if err := checkName(what, id, MaxAgentBytes); err != nil {
 		return err
+	}
+	if id[0] == '{' || id[0] == '[' {
+		return fmt.Errorf("%w: %s %q begins as JSON does", gridloom.ErrInvalid, what, id)
 	}
 	for _, c := range []byte(id) {
 		if c == '/' || c == '+' || c == '#' {
