@@ -95,7 +95,8 @@ func (p *partition) prepare(final bool) (*commit, error) {
 // closePanes takes every pane that is closed and not yet committed as it is from
 // the states, leaving out those that a refold found unchanged in the store.
 func (p *partition) closePanes() []gridloom.Pane {
-	var out []gridloom.Pane
+	out := p.sparePanes
+	p.sparePanes = nil
 	watermark, revision := p.watermark(), p.nextSeq-1
 	open := 0
 	for i := range p.table.series {
@@ -236,7 +237,8 @@ func (p *partition) finishCommit(r commitResult) error {
 	if r.err != nil {
 		return r.err
 	}
-	p.spare = p.frozen.readings[:0] // answers and segments hold copies
+	// Answers and segments hold copies, so the memory serves the next commit.
+	p.spare, p.sparePanes = p.frozen.readings[:0], p.frozen.panes[:0]
 	p.frozen = nil
 	p.account()
 	p.head, p.revision, p.manifest = r.c.head, r.revision, r.c.manifest

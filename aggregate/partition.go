@@ -46,10 +46,11 @@ type partition struct {
 	table      *table
 	current    *tail              // rows after the head, or after the commit in flight
 	frozen     *tail              // of the commit in flight, nil if there is none
-	spare      []gridloom.Reading // memory of the last commit's rows, for the next
-	counted    int64              // bytes of both that the budget knows of
-	disordered []uint32           // series that wait for a refold
-	duplicates uint64             // dropped since the last commit
+	spare      []gridloom.Reading // memory of the last commit's rows and panes, for the next
+	sparePanes []gridloom.Pane
+	counted    int64    // bytes of both that the budget knows of
+	disordered []uint32 // series that wait for a refold
+	duplicates uint64   // dropped since the last commit
 
 	nextSeq uint64
 	lastRef gridloom.FrameRef

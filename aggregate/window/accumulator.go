@@ -31,12 +31,12 @@ type accFlags uint8
 
 const (
 	emitted accFlags = 1 << iota // Close has emitted the pane as it is
-	late                         // a reading came after end + lateness
-	inTime                       // a reading came before
+	late                         // a reading was logged after its window's end + lateness
+	inTime                       // a reading was logged before
 )
 
-// count takes in a reading that starts in the pane. Readings come in time order.
-func (p *accumulator) count(c *Config, r *Reading) {
+// count takes in a reading that starts in the pane and ends at end. Readings come in time order.
+func (p *accumulator) count(c *Config, r *Reading, end gridloom.Millis) {
 	v := r.Value
 	off := int32(r.Start - p.start)
 	if p.n == 0 {
@@ -49,14 +49,16 @@ func (p *accumulator) count(c *Config, r *Reading) {
 	var carry uint64
 	p.sumLo, carry = bits.Add64(p.sumLo, uint64(v), 0)
 	p.sumHi += int32(v>>63) + int32(carry)
-	p.note(c, r)
+	p.note(c, r, end)
 }
 
-// note takes in the quality and arrival of a reading that starts in the pane.
-func (p *accumulator) note(c *Config, r *Reading) {
+// note takes in the quality and arrival of a reading that starts in the pane and ends
+// at end. An interval that reaches past the window cannot be known before it ends, and is
+// late by that.
+func (p *accumulator) note(c *Config, r *Reading, end gridloom.Millis) {
 	p.quality |= r.Quality
 	p.flags &^= emitted
-	if r.LoggedAt > p.start+c.Width+c.Lateness {
+	if r.LoggedAt > max(p.start+c.Width, end)+c.Lateness {
 		p.flags |= late
 	} else {
 		p.flags |= inTime
@@ -96,9 +98,9 @@ func (s *State) pane(w gridloom.Millis) *accumulator {
 	})
 	if !found {
 		s.grow()
+		// The next pane may lose its place as the first of its day, and its carry. It is told
+		// again anyway: what reaches back to w reaches over it as well.
 		s.panes = slices.Insert(s.panes, i, accumulator{start: w})
-		// The next pane may no longer be the first of its day, and then has no carry.
-		s.panes[i+1].flags &^= emitted
 	}
 	return &s.panes[i]
 }

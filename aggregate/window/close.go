@@ -142,7 +142,7 @@ func (c *Config) fill(k gridloom.Kind, s *State, i int, watermark gridloom.Milli
 	}
 	if a.flags&late != 0 {
 		p.Quality |= gridloom.Late
-		if a.flags&inTime == 0 { // log times never fall, so its first reading was late too
+		if a.flags&inTime == 0 {
 			p.Quality |= gridloom.Historical
 		}
 	}

@@ -21,7 +21,7 @@ func (c *Config) take(k gridloom.Kind, s *State, r *Reading) {
 		}
 	}
 	p := s.pane(r.Start.Floor(c.Width))
-	p.count(c, r)
+	p.count(c, r, r.Start)
 	switch k {
 	case gridloom.Counter:
 		p.run, p.serial = nil, r.Serial
@@ -52,7 +52,7 @@ func (c *Config) flow(s *State, r *Reading) {
 // counts for nothing until the run that it belongs to is decided.
 func (c *Config) hold(s *State, r *Reading) {
 	p := s.pane(r.Start.Floor(c.Width))
-	p.note(c, r)
+	p.note(c, r, r.Start)
 	p.quality |= gridloom.Suspect
 	if s.run == nil {
 		s.run = &run{firstAt: r.Start, firstValue: r.Value}
@@ -96,7 +96,7 @@ func (c *Config) spread(s *State, i span, from, to gridloom.Millis, cut gridloom
 
 // takeInterval folds an interval that starts at or after every end before it.
 func (c *Config) takeInterval(s *State, r *Reading) {
-	s.pane(r.Start.Floor(c.Width)).count(c, r)
+	s.pane(r.Start.Floor(c.Width)).count(c, r, r.Start+r.span())
 	if i := (span{r.Start, r.span(), r.Value, r.Quality}); i.length > 0 {
 		c.remember(s, i)
 		c.spread(s, i, i.start, i.end(), gridloom.Derived)

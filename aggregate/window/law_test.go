@@ -12,7 +12,7 @@ import (
 	"github.com/gridloom/gridloom/aggregate/window"
 )
 
-var long = flag.Int("runs", 120, "random series of each kind in each law")
+var long = flag.Int("runs", 60, "random series of each kind in each law")
 
 var kinds = []gridloom.Kind{gridloom.Counter, gridloom.Interval, gridloom.Gauge, gridloom.Event}
 

@@ -138,19 +138,16 @@ func definePane(c window.Config, k gridloom.Kind, w gridloom.Millis, accepted, s
 	}
 	exists = len(here) > 0
 
-	// When it was logged: any late, and the first one late.
-	firstIn := slices.MinFunc(append(here, window.Reading{Sequence: 1 << 62}), func(a, b window.Reading) int {
-		if beats(window.Reading{Sequence: a.Sequence, Place: a.Place}, window.Reading{Sequence: b.Sequence, Place: b.Place}) {
-			return 1
-		}
-		return -1
-	})
+	// When it was logged: any late, and none in time.
+	inTime := 0
 	for _, r := range here {
-		if r.LoggedAt > end+c.Lateness {
+		if r.LoggedAt > max(end, r.Start+r.Length)+c.Lateness {
 			p.Quality |= gridloom.Late
+		} else {
+			inTime++
 		}
 	}
-	if len(here) > 0 && firstIn.LoggedAt > end+c.Lateness {
+	if len(here) > 0 && inTime == 0 {
 		p.Quality |= gridloom.Historical
 	}
 

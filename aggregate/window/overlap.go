@@ -22,7 +22,7 @@ func (c *Config) refoldIntervals(s *State, reach []span, rows []Reading) {
 			continue
 		}
 		w.until(r.Start)
-		s.pane(r.Start.Floor(c.Width)).count(c, &r)
+		s.pane(r.Start.Floor(c.Width)).count(c, &r, r.Start+r.span())
 		if i := (span{r.Start, r.span(), r.Value, r.Quality}); i.length > 0 {
 			c.remember(s, i)
 			w.start(i)
