@@ -44,6 +44,7 @@ type crashReport struct {
 	KillsByPoint map[string]int `json:"kills_by_point"`
 	CommitKills  int            `json:"kills_during_commit"`
 	ClaimKills   int            `json:"kills_during_claim"`
+	UncleanStops int            `json:"unclean_stops"` // SIGTERM, and an exit status other than 0
 	RestartMsMax float64        `json:"restart_ms_max"`
 	Seconds      float64        `json:"seconds"`
 	Seed         uint64         `json:"seed"`
@@ -201,7 +202,7 @@ func (t *torment) run(ctx context.Context) error {
 		if err := t.killOnce(ctx, b); err != nil {
 			return fmt.Errorf("kill %d (%s): %w", i+1, b, err)
 		}
-		fmt.Fprintf(t.out, "\rkill %d of %d, slowest restart %.0f ms ", i+1, t.cfg.kills, t.report.RestartMsMax)
+		fmt.Fprintf(t.out, "\rkill %d of %d (%s), slowest restart %.0f ms   ", i+1, t.cfg.kills, b, t.report.RestartMsMax)
 	}
 	fmt.Fprintln(t.out)
 	l, err := t.start(ctx, "")
@@ -314,7 +315,11 @@ func (t *torment) live(ctx context.Context, l *life, b blow) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case b.stop && l.cmd.ProcessState.Success(): // it had nothing to commit
+	case b.stop && !l.killed(): // it had nothing to commit, or gave up
+		if !l.cmd.ProcessState.Success() {
+			t.report.UncleanStops++
+			fmt.Fprintf(t.out, "\nunclean stop: %s\n", t.server.lastWords())
+		}
 		return t.killOnce(ctx, blow{})
 	case !l.killed() || itself && b.point == "":
 		return t.server.explain(l, errors.New("the server ended by itself"))
@@ -423,9 +428,9 @@ func (r *crashReport) verdict(cfg *crashConfig) error {
 func (r *crashReport) print(w io.Writer) error {
 	text := fmt.Appendf(nil, `%d kills (%d in commits, %d in claims), slowest restart %.0f ms, %.0f s, seed %d
   %d readings acknowledged of %d sent; %d identities and %d windows checked
-  lost %d, duplicated %d, altered %d, unsent %d, wrong_panes %d
+  lost %d, duplicated %d, altered %d, unsent %d, wrong_panes %d; unclean stops %d
 `, r.Kills, r.CommitKills, r.ClaimKills, r.RestartMsMax, r.Seconds, r.Seed,
-		r.Acknowledged, r.Sent, r.Readings, r.Panes, r.Lost, r.Duplicated, r.Altered, r.Unsent, r.WrongPanes)
+		r.Acknowledged, r.Sent, r.Readings, r.Panes, r.Lost, r.Duplicated, r.Altered, r.Unsent, r.WrongPanes, r.UncleanStops)
 	points := make([]string, 0, len(r.KillsByPoint))
 	for p, n := range r.KillsByPoint {
 		points = append(points, fmt.Sprintf("%s %d", p, n))
