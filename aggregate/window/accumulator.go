@@ -119,7 +119,7 @@ func (s *State) drop(n int) {
 		return
 	}
 	rest := len(s.panes) - n
-	if cap(s.panes) >= 16 && rest <= 4 { // after a replay of months: let the room go
+	if cap(s.panes) >= 64 && rest <= cap(s.panes)/16 { // after a replay of months: let the room go
 		s.panes = append(make([]accumulator, 0, rest), s.panes[n:]...)
 		return
 	}

@@ -97,7 +97,9 @@ func (c *Config) advance(k gridloom.Kind, s *State) {
 			keep = append(keep, i)
 		}
 	}
-	s.reach = keep
+	if s.reach = keep; len(keep) == 0 && cap(keep) >= 64 {
+		s.reach = nil
+	}
 }
 
 // changeable returns the start of the first window that a reading in order could change.
