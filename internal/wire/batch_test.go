@@ -212,17 +212,10 @@ func TestBatchesAllocateNothingPerReading(t *testing.T) {
 	}
 }
 
-// protoc runs protoc on reading.proto, or skips.
-func protoc(t *testing.T, mode string, in []byte) []byte {
+// protoc runs protoc on a schema of this package, or skips.
+func protoc(t *testing.T, schema, mode string, in []byte) []byte {
 	t.Helper()
-	bin, err := exec.LookPath("protoc")
-	if err != nil {
-		if os.Getenv("GRIDLOOM_REQUIRE") != "" {
-			t.Fatal("protoc (Debian package protobuf-compiler) is not installed")
-		}
-		t.Skip("protoc (Debian package protobuf-compiler) is not installed")
-	}
-	cmd := exec.CommandContext(t.Context(), bin, mode, "reading.proto")
+	cmd := exec.CommandContext(t.Context(), foreign(t, "protoc", "protobuf-compiler"), mode, schema)
 	cmd.Stdin = strings.NewReader(string(in))
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -236,7 +229,7 @@ func protoc(t *testing.T, mode string, in []byte) []byte {
 // TestProtocReadsABatch: what AppendBatch writes is what reading.proto says.
 func TestProtocReadsABatch(t *testing.T) {
 	data := AppendBatch(nil, &Batch{Agent: "gw-17", Epoch: 42, Seq: 981, HasOrder: true, Columns: columnsOf(sampleRows())})
-	got := string(protoc(t, "--decode=gridloom.v1.Batch", data))
+	got := string(protoc(t, "reading.proto", "--decode=gridloom.v1.Batch", data))
 	want, err := os.ReadFile("testdata/batch-v1.txt")
 	if os.IsNotExist(err) && *update {
 		want, err = []byte(got), os.WriteFile("testdata/batch-v1.txt", []byte(got), 0o644)
@@ -248,7 +241,7 @@ func TestProtocReadsABatch(t *testing.T) {
 		t.Errorf("protoc --decode (-want +got):\n%s", d)
 	}
 	// And what protoc writes of it decodes to the same rows.
-	_, rows, bads, err := decodeBatch(protoc(t, "--encode=gridloom.v1.Batch", want), 0)
+	_, rows, bads, err := decodeBatch(protoc(t, "reading.proto", "--encode=gridloom.v1.Batch", want), 0)
 	if err != nil || len(bads) > 0 {
 		t.Fatal(bads, err)
 	}
