@@ -1,0 +1,659 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/internal/blob"
+	"github.com/gridloom/gridloom/internal/blob/faultfs"
+)
+
+const dir = "/var/spool"
+
+func options(fsys blob.FS) Options {
+	return Options{Dir: dir, FS: fsys, MaxBytes: 64 << 10, SegmentBytes: 500, SyncEach: true}
+}
+
+func open(t *testing.T, o Options) *Spool {
+	t.Helper()
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// batch returns the n-th record of a test. Lengths differ, and payloads hold the marker now and then.
+func batch(n int) Record {
+	payload := bytes.Repeat([]byte{byte(n)}, 10+n*7%60)
+	if n%3 == 0 {
+		payload = append(payload, marker...)
+	}
+	r := Record{Kind: Sealed, Epoch: 9, Seq: uint32(n), Readings: uint32(1 + n%5), At: gridloom.Millis(1000 * n), Payload: payload}
+	if n%4 == 1 {
+		r.Kind, r.Boot = Held, "boot-1"
+	}
+	return r
+}
+
+// fill appends records from..to-1, each with its own Append.
+func fill(t *testing.T, s *Spool, from, to int) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		if err := s.Append([]Record{batch(n)}); err != nil {
+			t.Fatalf("Append(%d) = %v", n, err)
+		}
+	}
+}
+
+// drain reads all there is, acknowledging nothing.
+func drain(t *testing.T, s *Spool) []Record {
+	t.Helper()
+	r := s.Reader()
+	defer r.Close()
+	var all []Record
+	for {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, rec)
+	}
+}
+
+func seqs(rs []Record) []int {
+	ns := make([]int, len(rs))
+	for i := range rs {
+		ns[i] = int(rs[i].Seq)
+	}
+	return ns
+}
+
+func to(from, to int) []int {
+	ns := []int{}
+	for n := from; n < to; n++ {
+		ns = append(ns, n)
+	}
+	return ns
+}
+
+func equal(t *testing.T, what string, got, want []int) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s = %v, want %v", what, got, want)
+	}
+}
+
+// same checks that records are those that batch made.
+func same(t *testing.T, rs []Record) {
+	t.Helper()
+	for _, got := range rs {
+		want := batch(int(got.Seq))
+		if got.Kind != want.Kind || got.Epoch != want.Epoch || got.Readings != want.Readings || got.At != want.At ||
+			got.Boot != want.Boot || !bytes.Equal(got.Payload, want.Payload) {
+			t.Errorf("record %+v, want %+v", got, want)
+		}
+	}
+}
+
+func files(t *testing.T, f *faultfs.FS, suffix string) []string {
+	t.Helper()
+	var names []string
+	for _, name := range f.Files() {
+		if strings.HasSuffix(name, suffix) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func content(t *testing.T, f *faultfs.FS, name string) []byte {
+	t.Helper()
+	data, err := blob.ReadFile(f, name, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func logTo(o Options, w io.Writer) Options {
+	o.Logger = slog.New(slog.NewTextHandler(w, nil))
+	return o
+}
+
+func TestRecordsComeBackInOrderAfterReopening(t *testing.T) {
+	f := faultfs.New()
+	s := open(t, options(f))
+	fill(t, s, 0, 30)
+	equal(t, "before", seqs(drain(t, s)), to(0, 30))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, options(f))
+	got := drain(t, s)
+	equal(t, "after", seqs(got), to(0, 30))
+	same(t, got)
+	if st := s.Stats(); st.Records != 30 || st.Damaged != 0 || st.TornBytes != 0 {
+		t.Errorf("stats %+v", st)
+	}
+	fill(t, s, 30, 33)
+	equal(t, "then", seqs(drain(t, s)), to(0, 33))
+	if n := len(files(t, f, segmentSuffix)); n < 4 {
+		t.Errorf("%d segments: the test wants several", n)
+	}
+}
+
+func TestAcknowledgedRecordsGoAndTheCursorStays(t *testing.T) {
+	f := faultfs.New()
+	s := open(t, options(f))
+	fill(t, s, 0, 30)
+	all := drain(t, s)
+	var readings uint64
+	for i := range all[:17] {
+		s.Ack(&all[i])
+		readings += uint64(all[i].Readings)
+	}
+	if st := s.Stats(); st.Records != 13 || st.Acknowledged != readings {
+		t.Errorf("stats %+v, want 13 records and %d readings acknowledged", st, readings)
+	}
+	equal(t, "left", seqs(drain(t, s)), to(17, 30))
+	if err := s.SaveCursor(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, options(f)) // as after kill -9
+	equal(t, "after a crash", seqs(drain(t, s)), to(17, 30))
+	for _, rec := range drain(t, s) {
+		s.Ack(&rec)
+	}
+	if st := s.Stats(); st.Records != 0 || st.Readings != 0 {
+		t.Errorf("stats when all is acknowledged %+v", st)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, options(f))
+	equal(t, "after all", seqs(drain(t, s)), nil)
+	fill(t, s, 30, 31)
+	if got := drain(t, s); got[0].Index != all[29].Index+1 {
+		t.Errorf("index %d after %d", got[0].Index, all[29].Index)
+	}
+}
+
+func TestALostOrDamagedCursorMeansSendingAgain(t *testing.T) {
+	for _, damage := range []string{"lost", "empty", "flipped"} {
+		f := faultfs.New()
+		o := options(f)
+		o.SegmentBytes = 1 << 20
+		s := open(t, o)
+		fill(t, s, 0, 10)
+		for _, rec := range drain(t, s)[:6] {
+			s.Ack(&rec)
+		}
+		if err := s.SaveCursor(); err != nil {
+			t.Fatal(err)
+		}
+		switch damage {
+		case "lost":
+			_ = f.Remove(dir + "/cursor")
+		case "empty":
+			_ = f.Damage(dir+"/cursor", func([]byte) []byte { return nil })
+		case "flipped":
+			_ = f.Damage(dir+"/cursor", func(b []byte) []byte { b[0] ^= 1; return b })
+		}
+		equal(t, damage, seqs(drain(t, open(t, o))), to(0, 10))
+	}
+}
+
+// TestCrashAtEveryByte cuts the newest file at every length that a crash could
+// leave: what was whole is there, the cut is named, and the spool goes on.
+func TestCrashAtEveryByte(t *testing.T) {
+	f := faultfs.New()
+	s := open(t, options(f))
+	fill(t, s, 0, 20)
+	names := files(t, f, segmentSuffix)
+	last := names[len(names)-1]
+	whole := content(t, f, last)
+	ends := map[int]int{0: 0} // length of the file → records in it
+	n := 0
+	scan(whole, 0, func(_ *Record, _, to int64) { n++; ends[int(to)] = n })
+	before := 20 - n
+	for cut := len(whole); cut >= 0; cut-- {
+		if err := f.Damage(last, func([]byte) []byte { return slices.Clone(whole[:cut]) }); err != nil {
+			t.Fatal(err)
+		}
+		end := cut
+		for ends[end] == 0 && end > 0 {
+			end--
+		}
+		var log bytes.Buffer
+		s := open(t, logTo(options(f), &log))
+		got := drain(t, s)
+		equal(t, fmt.Sprintf("cut at %d", cut), seqs(got), to(0, before+ends[end]))
+		same(t, got)
+		if st := s.Stats(); st.TornBytes != int64(cut-end) || st.Damaged != 0 {
+			t.Fatalf("cut at %d: stats %+v, want %d torn bytes", cut, st, cut-end)
+		}
+		if named := strings.Contains(log.String(), fmt.Sprintf("file=%s offset=%d bytes=%d", last, end, cut-end)); named != (cut > end) || strings.Count(log.String(), "\n") > 1 {
+			t.Fatalf("cut at %d: log %q", cut, log.String())
+		}
+		if cut%7 == 0 {
+			fill(t, s, 50, 51)
+			equal(t, "and goes on", seqs(drain(t, s)), append(to(0, before+ends[end]), 50))
+			for _, name := range files(t, f, segmentSuffix) {
+				if !slices.Contains(names, name) {
+					_ = f.Remove(name)
+				}
+			}
+		}
+		if err := f.Damage(last, func([]byte) []byte { return nil }); err != nil { // it was removed if nothing was left
+			h, err := f.OpenFile(last, openAppend, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = h.Close()
+		}
+	}
+}
+
+// TestOneFlippedByteCostsOneRecord flips each byte of each file: every other
+// record is served, the lost one is counted and named, and the spool drains.
+func TestOneFlippedByteCostsOneRecord(t *testing.T) {
+	f := faultfs.New()
+	s := open(t, options(f))
+	const n = 16
+	fill(t, s, 0, n)
+	names := files(t, f, segmentSuffix)
+	whole := map[string][]byte{}
+	for _, name := range names {
+		whole[name] = content(t, f, name)
+	}
+	restore := func() {
+		for _, name := range f.Files() {
+			_ = f.Remove(name)
+		}
+		for name, data := range whole {
+			h, err := f.OpenFile(name, openAppend, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = h.Write(data)
+			_ = h.Close()
+		}
+	}
+	for _, live := range []bool{false, true} { // damaged before Open, or while the spool is open
+		for _, name := range names {
+			for at := range whole[name] {
+				restore()
+				flip := func() {
+					if err := f.Damage(name, func(b []byte) []byte { b[at] ^= 0x10; return b }); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var log bytes.Buffer
+				if !live {
+					flip()
+				}
+				s := open(t, logTo(options(f), &log))
+				if live {
+					flip()
+				}
+				r := s.Reader()
+				var got []Record
+				for {
+					rec, err := r.Next()
+					if err != nil {
+						break
+					}
+					got = append(got, rec)
+				}
+				same(t, got)
+				lost := n - len(got)
+				if lost > 1 {
+					t.Fatalf("%s byte %d: %d records lost, served %v", name, at, lost, seqs(got))
+				}
+				st := s.Stats()
+				if counted := st.Damaged + uint64(min(st.TornBytes, 1)); lost == 1 && counted != 1 || lost == 0 && counted != 0 {
+					t.Fatalf("%s byte %d: %d lost, stats %+v", name, at, lost, st)
+				}
+				if lost == 1 && (!strings.Contains(log.String(), "file="+name) || strings.Count(log.String(), "\n") != 1) {
+					t.Fatalf("%s byte %d: log %q", name, at, log.String())
+				}
+				for i := range got {
+					s.Ack(&got[i])
+				}
+				s.Settle(r)
+				if st := s.Stats(); st.Records != 0 {
+					t.Fatalf("%s byte %d: %d records left when all is acknowledged", name, at, st.Records)
+				}
+				r.Close()
+			}
+		}
+	}
+}
+
+func TestADamagedFileIsKeptAside(t *testing.T) {
+	f := faultfs.New()
+	s := open(t, options(f))
+	fill(t, s, 0, 30)
+	name := files(t, f, segmentSuffix)[1]
+	_ = f.Damage(name, func(b []byte) []byte { b[40] ^= 1; return b })
+	s = open(t, options(f))
+	r := s.Reader()
+	for {
+		rec, err := r.Next()
+		if err != nil {
+			break
+		}
+		s.Ack(&rec)
+	}
+	if got := files(t, f, damagedSuffix); len(got) != 1 || got[0] != name+damagedSuffix {
+		t.Errorf("kept aside: %v, want %s", got, name+damagedSuffix)
+	}
+}
+
+// TestPowerLossAtEveryOperation takes the power away before each operation on the
+// disk: whatever Append took before, and was not acknowledged, is there.
+func TestPowerLossAtEveryOperation(t *testing.T) {
+	// The subject appends, reads and acknowledges; it returns what was taken and how
+	// much of that was acknowledged.
+	subject := func(f *faultfs.FS, o Options) (taken, acked int) {
+		s, err := Open(o)
+		if err != nil {
+			return 0, 0
+		}
+		for n := range 24 {
+			if s.Append([]Record{batch(2 * n), batch(2*n + 1)}) != nil {
+				return taken, acked
+			}
+			taken += 2
+			if n%6 == 5 {
+				r := s.Reader()
+				for range 4 {
+					if rec, err := r.Next(); err == nil {
+						s.Ack(&rec)
+						acked++
+					}
+				}
+				r.Close()
+				_ = s.SaveCursor()
+			}
+		}
+		return taken, acked
+	}
+	whole := faultfs.New()
+	subject(whole, options(whole))
+	if whole.Ops() < 60 {
+		t.Fatalf("%d operations: the subject does too little", whole.Ops())
+	}
+	rng := rand.New(rand.NewPCG(3, 4))
+	for at := 1; at <= whole.Ops()+1; at++ {
+		for _, chance := range []*rand.Rand{nil, rng, rng, rng} {
+			f := faultfs.New()
+			f.Inject(faultfs.PowerLossAt(at, chance))
+			taken, acked := subject(f, options(f))
+			f.Restart()
+			var log bytes.Buffer
+			s := open(t, logTo(options(f), &log))
+			got := drain(t, s)
+			same(t, got)
+			ns := seqs(got)
+			// Acknowledged ones may come again; above taken, one group that was on its way may be there.
+			from, end := 0, taken
+			if len(ns) > 0 {
+				from, end = ns[0], ns[len(ns)-1]+1
+			}
+			if from > acked || end < taken || end > taken+2 || !slices.Equal(ns, to(from, end)) && len(ns) > 0 || len(ns) == 0 && acked < taken {
+				t.Fatalf("power lost at operation %d: %d taken, %d acknowledged, but %v are there\n%s", at, taken, acked, ns, log.String())
+			}
+			if s.Stats().Damaged != 0 {
+				t.Fatalf("power lost at operation %d: %s", at, log.String())
+			}
+			fill(t, s, 100, 101)
+			if all := seqs(drain(t, s)); all[len(all)-1] != 100 {
+				t.Fatalf("power lost at operation %d: the spool does not go on: %v", at, all)
+			}
+		}
+	}
+}
+
+// TestWithoutFsyncPowerLossLoses shows that the test above can fail.
+func TestWithoutFsyncPowerLossLoses(t *testing.T) {
+	f := faultfs.New()
+	o := options(f)
+	o.SyncEach, o.SegmentBytes = false, 1<<20
+	s := open(t, o)
+	fill(t, s, 0, 5)
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s, 5, 9)
+	f.LosePower()
+	equal(t, "left of 9 of which 5 were synced", seqs(drain(t, open(t, o))), to(0, 5))
+}
+
+// TestAFullOrFailingDiskRefusesAndRecovers lets each operation fail, once and for
+// a while: what Append took is there, what it refused can be appended again.
+func TestAFullOrFailingDiskRefusesAndRecovers(t *testing.T) {
+	subject := func(t *testing.T, f *faultfs.FS, s *Spool, lift func()) {
+		t.Helper()
+		lifted := false
+		for n := range 20 {
+			tries := 0
+			for {
+				err := s.Append([]Record{batch(n)})
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, gridloom.ErrUnavailable) {
+					t.Fatalf("Append = %v, want ErrUnavailable", err)
+				}
+				if tries++; tries > 2 && !lifted {
+					lift()
+					lifted = true
+				}
+				if tries > 4 {
+					t.Fatalf("Append goes on failing: %v", err)
+				}
+			}
+		}
+		equal(t, "served", seqs(drain(t, s)), to(0, 20))
+	}
+	for at := 1; at < 60; at++ {
+		for name, fault := range map[string]func(faultfs.Op) error{
+			"full":       faultfs.FailFrom(at, syscall.ENOSPC),
+			"full later": faultfs.FailFrom(at, &faultfs.Partial{Bytes: 17, Err: syscall.ENOSPC}),
+			"once":       faultfs.FailAt(at, syscall.EIO),
+			"torn":       faultfs.FailAt(at, &faultfs.Partial{Bytes: 30, Err: syscall.EIO}),
+			"twice":      failTwice(at), // an fsync, and the truncate that takes the write back
+		} {
+			f := faultfs.New()
+			s := open(t, options(f))
+			f.Inject(fault)
+			subject(t, f, s, func() { f.Inject(nil) })
+			f.Inject(nil)
+			f.LosePower() // what was taken was synced, whatever failed before
+			s = open(t, options(f))
+			got := drain(t, s)
+			same(t, got)
+			equal(t, fmt.Sprintf("%s at %d, after a power loss", name, at), seqs(got), to(0, 20))
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}
+
+func failTwice(at int) func(faultfs.Op) error {
+	first, second := faultfs.FailAt(at, syscall.EIO), faultfs.FailAt(at+1, syscall.EIO)
+	return func(op faultfs.Op) error { return errors.Join(first(op), second(op)) }
+}
+
+func TestAFullSpoolRefusesUntilThereIsRoom(t *testing.T) {
+	f := faultfs.New()
+	o := options(f)
+	o.SegmentBytes = 0
+	s := open(t, o)
+	n := 0
+	for ; ; n++ {
+		if err := s.Append([]Record{batch(n)}); err != nil {
+			if !errors.Is(err, ErrFull) {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if st := s.Stats(); st.Bytes > o.MaxBytes || st.Bytes < o.MaxBytes-200 {
+		t.Errorf("full at %d bytes of %d", st.Bytes, o.MaxBytes)
+	}
+	for _, rec := range drain(t, s) {
+		s.Ack(&rec)
+	}
+	select {
+	case <-s.Room():
+	default:
+		t.Error("Room was not signalled")
+	}
+	fill(t, s, n, n+3)
+	equal(t, "served", seqs(drain(t, s)), to(n, n+3))
+}
+
+func TestAFullSpoolDropsItsOldest(t *testing.T) {
+	f := faultfs.New()
+	o := options(f)
+	o.DropOldest = true
+	s := open(t, o)
+	r := s.Reader()
+	first, err := r.Next()
+	if !errors.Is(err, io.EOF) {
+		t.Fatal(first, err)
+	}
+	const n = 2000
+	var total uint64
+	for i := range n {
+		fill(t, s, i, i+1)
+		total += uint64(batch(i).Readings)
+		if i == 0 {
+			if first, err = r.Next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got := drain(t, s)
+	equal(t, "served", seqs(got), to(n-len(got), n))
+	var left uint64
+	for _, rec := range got {
+		left += uint64(rec.Readings)
+	}
+	st := s.Stats()
+	if st.Bytes > o.MaxBytes || st.Dropped+left != total || st.Readings != left || int(st.Records) != len(got) || len(got) == 0 {
+		t.Errorf("%d readings, %d left; stats %+v", total, left, st)
+	}
+	s.Ack(&first) // its acknowledgement comes after it was dropped
+	if rec, err := r.Next(); err != nil || rec.Seq != got[0].Seq {
+		t.Errorf("a reader that was behind goes on with %d (%v), want %d", rec.Seq, err, got[0].Seq)
+	}
+	if after := s.Stats(); after.Records != st.Records {
+		t.Errorf("an old acknowledgement changed %+v to %+v", st, after)
+	}
+}
+
+func TestASecondProcessIsTurnedAway(t *testing.T) {
+	o := Options{Dir: t.TempDir()}
+	s := open(t, o)
+	if _, err := Open(o); !errors.Is(err, gridloom.ErrUnavailable) || !strings.Contains(err.Error(), o.Dir) {
+		t.Errorf("second Open = %v, want ErrUnavailable that names %s", err, o.Dir)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, o).Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEpochFile(t *testing.T) {
+	f := faultfs.New()
+	if err := blob.MkdirAll(f, dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	check := func(want uint32, kind error) {
+		t.Helper()
+		if got, err := LoadEpoch(f, dir); got != want || !errors.Is(err, kind) {
+			t.Errorf("LoadEpoch = %d, %v, want %d, %v", got, err, want, kind)
+		}
+	}
+	check(0, nil)
+	if err := SaveEpoch(f, dir, 42); err != nil {
+		t.Fatal(err)
+	}
+	f.LosePower()
+	check(42, nil)
+	_ = f.Damage(dir+"/epoch", func([]byte) []byte { return []byte("x") })
+	check(0, gridloom.ErrCorrupt)
+}
+
+func FuzzSpoolRecover(fuzz *testing.F) {
+	var whole []byte
+	for n := range 4 {
+		r := batch(n)
+		r.Index = uint64(n + 1)
+		whole = appendRecord(whole, &r)
+	}
+	fuzz.Add(whole, uint16(0))
+	fuzz.Add(whole[:len(whole)-3], uint16(100))
+	fuzz.Add(append(slices.Clone(whole[30:]), whole...), uint16(7))
+	fuzz.Add([]byte(marker+marker), uint16(1))
+	fuzz.Fuzz(func(t *testing.T, data []byte, flip uint16) {
+		if len(data) > 0 {
+			data[int(flip)%len(data)] ^= byte(flip >> 8)
+		}
+		var sound []int
+		scan(data, 1, func(r *Record, _, _ int64) { sound = append(sound, int(r.Seq)) })
+		f := faultfs.New()
+		if err := blob.MkdirAll(f, dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		h, err := f.OpenFile(dir+"/"+segmentName(1), openAppend, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = h.Write(data)
+		o := options(f)
+		o.MaxBytes = 16 << 20
+		s, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "served", seqs(drain(t, s)), sound)
+		if s.next == 0 || s.next > 1<<63 {
+			return // a record with the last of all indexes
+		}
+		fill(t, s, 3, 4)
+		r := s.Reader()
+		var last Record
+		for {
+			rec, err := r.Next()
+			if err != nil {
+				break
+			}
+			last = rec
+			s.Ack(&rec)
+		}
+		s.Settle(r)
+		if st := s.Stats(); last.Seq != 3 || st.Records != 0 {
+			t.Errorf("after one more: last %d, stats %+v", last.Seq, st)
+		}
+	})
+}
