@@ -66,7 +66,7 @@ func (s *Server) listMeters(w http.ResponseWriter, r *http.Request) error {
 	p := newParams(r.URL.RawQuery, s.cfg.Now(), &s.limits)
 	registers := p.registers()
 	prefix, after := p.one("prefix"), p.one("after")
-	limit := p.count("limit", 100_000, 1_000_000)
+	limit := p.count("limit", s.limits.Rows, s.limits.Rows)
 	partial := p.flag("partial")
 	f, err := formatOf(r, p.one("format"))
 	if err == nil {
@@ -79,7 +79,7 @@ func (s *Server) listMeters(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t := &table{noun: "meters", head: []field{{"partial", kindBool, flag(silent)}}, columns: []column{
+	t := &table{noun: "meters", head: []field{{"partial", kindBool, truth(silent)}}, columns: []column{
 		{name: "meter"}, {name: "serial"}, {name: "registers", kind: kindList}, {name: "last_at", kind: kindInstant},
 	}}
 	markPartial(w, silent)
@@ -190,7 +190,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	states = s.withUnowned(r.Context(), states)
 	t := &table{noun: "partitions", head: []field{
 		{"version", kindString, textOrNull(s.cfg.Version)}, {"now", kindInstant, instant(s.cfg.Now())},
-		{"window", kindSpan, number(int64(s.cfg.Window.Width))}, {"ready", kindBool, flag(len(notRunning(states, s.cfg.Partitions)) == 0)},
+		{"window", kindSpan, number(int64(s.cfg.Window.Width))}, {"ready", kindBool, truth(len(notRunning(states, s.cfg.Partitions)) == 0)},
 	}, columns: []column{
 		{name: "generation", kind: kindInt}, {name: "partition", kind: kindInt}, {name: "state"}, {name: "problem"},
 		{name: "epoch", kind: kindInt}, {name: "owner"}, {name: "next_seq", kind: kindInt}, {name: "committed_seq", kind: kindInt},
@@ -260,7 +260,7 @@ func (s *Server) listRejects(w http.ResponseWriter, r *http.Request) error {
 			payload, encoding := payloadText(x.Payload)
 			err := enc.row([]cell{
 				number(int64(x.Sequence)), instant(x.At), text(x.Reason), textOrNull(x.Detail), textOrNull(x.Place), text(x.Topic), textOrNull(x.Client),
-				text(payload), text(encoding), flag(x.Cut),
+				text(payload), text(encoding), truth(x.Cut),
 			})
 			if err != nil {
 				return err

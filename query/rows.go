@@ -53,7 +53,7 @@ func (w *windowRows) take(p *gridloom.Pane) error {
 		when(p.HasEnergy, p.Energy), when(covers, covered), when(covers, int64(p.Coverage)), number(p.N),
 		when(some && (kind == gridloom.Interval || kind == gridloom.Event), p.Sum),
 		when(some, p.Min), when(some, p.Max), when(hasMean, mean), when(some, p.First), when(some, p.Last),
-		quality(p.Quality), flag(p.Closed), when(stored, int64(p.Revision)), when(stored, int64(p.ComputedAt)),
+		quality(p.Quality), truth(p.Closed), when(stored, int64(p.Revision)), when(stored, int64(p.ComputedAt)),
 	}
 	return w.enc.row(w.cells[:])
 }
@@ -97,7 +97,7 @@ func groupRows(q *windowsQuery, enc encoder) func(g *group, start gridloom.Milli
 			text(name), text(q.unitOf(g.register)), instant(start), instant(start + q.step),
 			number(s.series), when(ok && kind <= gridloom.Interval, v), when(ok && kind == gridloom.Gauge, v), when(ok && kind == gridloom.Event, v),
 			when(covers, covered), number(s.n), when(s.extremes, s.least), when(s.extremes, s.greatest), quality(s.quality),
-			flag(!s.open), when(q.asOf == 0, int64(s.computedAt)),
+			truth(!s.open), when(q.asOf == 0, int64(s.computedAt)),
 		})
 		return enc.row(cells)
 	}
@@ -124,7 +124,7 @@ func readingRows(q *readingsQuery, enc encoder) func(r *gridloom.Reading) error 
 			text(r.Meter), text(r.Register.Info().Alias), text(q.unitOf(r.Register)), instant(r.Start), when(r.Length > 0, int64(r.Length)),
 			when(!r.Void, r.Value), quality(r.Quality), textOrNull(r.Serial))
 		if q.history {
-			cells = append(cells, flag(r.Void), text(r.Order.String()), number(int64(r.Sequence)), number(r.Place), textOrNull(r.Agent), instant(r.LoggedAt))
+			cells = append(cells, truth(r.Void), text(r.Order.String()), number(int64(r.Sequence)), number(r.Place), textOrNull(r.Agent), instant(r.LoggedAt))
 		}
 		return enc.row(cells)
 	}

@@ -49,7 +49,7 @@ func number[T ~int | ~int64 | ~uint32](n T) cell { return cell{n: int64(n)} }
 func instant(at gridloom.Millis) cell            { return cell{n: int64(at)} }
 func when(ok bool, n int64) cell                 { return cell{n: n, null: !ok} }
 func quality(q gridloom.Quality) cell            { return cell{n: int64(q)} }
-func flag(b bool) cell {
+func truth(b bool) cell {
 	if b {
 		return cell{n: 1}
 	}

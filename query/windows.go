@@ -104,7 +104,7 @@ func (s *Server) listReadings(w http.ResponseWriter, r *http.Request) error {
 func (sel *selection) head(sc *scan) []field {
 	head := []field{
 		{"from", kindInstant, instant(sel.from)}, {"to", kindInstant, instant(sel.to)},
-		{"partial", kindBool, flag(isPartial(sc.snaps))},
+		{"partial", kindBool, truth(isPartial(sc.snaps))},
 	}
 	if sel.asOf != 0 {
 		head = append(head, field{"as_of", kindInstant, instant(sel.asOf)})

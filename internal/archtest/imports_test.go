@@ -51,7 +51,7 @@ var mayTest = map[string][]string{
 	"internal/blob":    {"internal/blob/faultfs"},
 	"internal/pane":    {"internal/blob/faultfs"},
 	"aggregate":        {"internal/blob", "internal/blob/faultfs", "internal/natsd", "stream", "stream/streamtest"},
-	"query":            {"internal/blob", "internal/blob/faultfs"},
+	"query":            {"client", "internal/blob", "internal/blob/faultfs"},
 	"stream":           {"internal/natsd", "stream/streamtest"},
 }
 
