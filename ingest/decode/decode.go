@@ -3,6 +3,7 @@ package decode
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/internal/wire"
@@ -71,7 +72,7 @@ func (d *Decoder) Decode(src Source, payload []byte, out *wire.Columns, bad func
 	} else {
 		d.decodeBatch(payload)
 	}
-	if d.refused == nil {
+	if !d.tooMany() && d.refused == nil {
 		d.finish()
 	}
 	if r := d.refused; r != nil {
@@ -158,5 +159,23 @@ func (d *Decoder) finish() {
 	}
 }
 
-// clip bounds a foreign string for a message.
-func clip(s string) string { return s[:min(len(s), wire.MaxMeterBytes)] }
+// clip bounds a foreign string for a message, without cutting a rune in two.
+func clip(s string) string {
+	if len(s) <= wire.MaxMeterBytes {
+		return s
+	}
+	return strings.ToValidUTF8(s[:wire.MaxMeterBytes], "")
+}
+
+// maxFaults bounds what one message can put into rejects; beyond it the message is
+// refused whole, which keeps its payload as well.
+const maxFaults = wire.MaxObjects
+
+// tooMany refuses a message with more than maxFaults and reports whether it did.
+func (d *Decoder) tooMany() bool {
+	if len(d.bads) <= maxFaults {
+		return false
+	}
+	d.refuse(wire.Count, "", fmt.Sprintf("more than %d faults in a message", maxFaults))
+	return true
+}

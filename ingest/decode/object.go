@@ -137,6 +137,9 @@ func (d *Decoder) object(o *object, top bool) bool {
 			at := clip(string(bytes.ToValidUTF8(name, []byte("\uFFFD"))))
 			d.bads = append(d.bads, Bad{wire.Register, fmt.Sprintf("%q is no register of the catalog and no other key of a reading", at), d.place(at)})
 			o.keys |= 1 << keyUnknown // reported: the object is not empty
+			if d.tooMany() {
+				return false
+			}
 		default:
 			if !d.word(o, k) {
 				return false

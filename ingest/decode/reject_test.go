@@ -119,6 +119,7 @@ func TestWholeMessagesAreRefusedOnceAndLeaveNothing(t *testing.T) {
 	f("hello", "SYNTAX byte 2")
 	f(strings.Repeat(" ", wire.MaxPacketBytes+1), "SIZE")
 	f("["+strings.Repeat("0,", wire.MaxObjects)+"0]", "COUNT [10000]")
+	f(`{"x":0`+strings.Repeat(`,"x":0`, maxFaults)+`}`, "COUNT")
 
 	if got := decode(&d, fmt.Sprintf(`{"readings":[%s],"agent":"gw-17","epoch":%d,"seq":1}`, r, tomorrow)); len(got.Rows) != 1 || got.Rows[0].Order.Epoch() != tomorrow {
 		t.Errorf("an epoch a day ahead: %+v", got)

@@ -116,12 +116,14 @@ func (c *Columns) AddMeter(id string) uint32 { return add(&c.meters, &c.Meters, 
 // ErrInvalid, and adds nothing, if the id is not one that CheckMeter accepts; an
 // id that c has seen costs neither the check nor an allocation.
 func (c *Columns) AddMeterBytes(id []byte) (uint32, error) {
-	if _, ok := c.meters.knows(id); !ok {
-		if err := CheckMeter(string(id)); err != nil {
-			return 0, err
-		}
+	if i, ok := c.meters.known[string(id)]; ok {
+		return c.meters.place(i, &c.Meters), nil
 	}
-	return add(&c.meters, &c.Meters, id), nil
+	s := string(id)
+	if err := CheckMeter(s); err != nil {
+		return 0, err
+	}
+	return add(&c.meters, &c.Meters, s), nil
 }
 
 // AddAgent returns the index of an agent in Agents, appending it where it is new.

@@ -34,6 +34,11 @@ func add[T string | []byte](t *interner, table *[]string, s T) uint32 {
 	if !ok {
 		i = t.learn(string(s))
 	}
+	return t.place(i, table)
+}
+
+// place returns the place in table of the known string i, appending it where it is new there.
+func (t *interner) place(i uint32, table *[]string) uint32 {
 	e := &t.entries[i]
 	if e.round != t.round {
 		e.round, e.place = t.round, uint32(len(*table))
