@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -146,7 +147,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var wg sync.WaitGroup
-	for _, l := range append(b.lanes[:len(b.lanes):len(b.lanes)], b.rejects) {
+	for _, l := range append(slices.Clip(b.lanes), b.rejects) {
 		wg.Go(func() { l.run(work) })
 	}
 	<-ctx.Done()
@@ -159,7 +160,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 
 // Problem says in one line why readings are not stored at present; "" if they are.
 func (b *Bridge) Problem() string {
-	for _, l := range append(b.lanes[:len(b.lanes):len(b.lanes)], b.rejects) {
+	for _, l := range append(slices.Clip(b.lanes), b.rejects) {
 		if p := l.problem.Load(); p != nil {
 			return *p
 		}

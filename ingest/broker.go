@@ -117,7 +117,7 @@ func Open(cfg BrokerConfig, bridge *Bridge) (_ *Broker, err error) {
 	}
 	defer func() {
 		if err != nil {
-			b.closeListeners()
+			err = errors.Join(err, b.closeListeners())
 		}
 	}()
 	if cfg.Listen != "" {
@@ -142,7 +142,7 @@ func Open(cfg BrokerConfig, bridge *Bridge) (_ *Broker, err error) {
 
 // listen opens one listener.
 func (b *Broker) listen(id, address string, settings *tls.Config) (*listener, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address) // a literal address or a local name: nothing to wait for
 	if err != nil {
 		return nil, fmt.Errorf("%w: MQTT: %w", gridloom.ErrUnavailable, err)
 	}
@@ -272,7 +272,7 @@ func (b *Broker) hangUp() {
 	b.mu.Unlock()
 	for _, c := range all {
 		// A write that a device does not take may have begun with the long timeout.
-		_ = c.Conn.SetWriteDeadline(time.Now().Add(stopWriteTimeout))
+		_ = c.SetWriteDeadline(time.Now().Add(stopWriteTimeout))
 		c.shutDown(codeShuttingDown)
 	}
 }

@@ -28,8 +28,8 @@ type conn struct {
 	// Set once while the CONNECT is handled, before anything is published.
 	client      *mqtt.Client
 	version     version // written under mu: a stop may come before the CONNECT
-	agent       string // the only one it may publish under; "" for any
-	established bool   // counted against MaxConnections; guarded by broker.mu
+	agent       string  // the only one it may publish under; "" for any
+	established bool    // counted against MaxConnections; guarded by broker.mu
 
 	// Owned by the read goroutine.
 	topic    string // the last one
@@ -67,7 +67,7 @@ func (c *conn) Close() (err error) {
 // awaitConnect bounds the time until the CONNECT has been read.
 func (c *conn) awaitConnect() error {
 	c.deadline = time.Now().Add(connectTimeout)
-	return c.Conn.SetReadDeadline(c.deadline)
+	return c.SetReadDeadline(c.deadline)
 }
 
 // SetDeadline is called by the broker before each packet with the time when the
@@ -81,13 +81,13 @@ func (c *conn) SetDeadline(t time.Time) error {
 			return nil
 		}
 		c.deadline = t
-		return c.Conn.SetReadDeadline(t)
+		return c.SetReadDeadline(t)
 	}
 	if !c.deadline.Before(t) && c.deadline.Sub(t) <= time.Second {
 		return nil
 	}
 	c.deadline = t.Add(time.Second)
-	return c.Conn.SetReadDeadline(c.deadline)
+	return c.SetReadDeadline(c.deadline)
 }
 
 // Write writes whole packets. A device that does not take them within
@@ -95,7 +95,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 func (c *conn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.broker.writeTimeout())); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(c.broker.writeTimeout())); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Write(p)

@@ -4,10 +4,10 @@
 // A message's way, file by file: listener.go accepts a connection, conn.go wraps
 // it (deadlines, coalesced answers), broker.go runs the embedded MQTT broker and
 // hook.go is called by it for everything that a client does; auth.go says who may
-// publish where. bridge.go decodes a readings message on the connection's own
-// goroutine (package decode) and puts its rows into the open frames of their
-// partitions; what cannot be taken goes the same way as rejects. lane.go holds
-// those open frames and rejects, commit.go stores them, one at a time per
+// publish where. bridge.go takes a readings message on the connection's own
+// goroutine: scratch.go decodes it (package decode) and puts its rows into the open
+// frames of their partitions; what cannot be taken goes the same way as rejects.
+// lane.go holds those open frames and rejects, commit.go stores them, one at a time per
 // partition, and answers every message whose last part is stored. budget.go bounds
 // what is in flight, answer.go is the one table of answers, retained.go keeps
 // retained messages over a restart, metrics.go counts.

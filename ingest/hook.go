@@ -49,7 +49,7 @@ func (h *hook) Provides(b byte) bool {
 // looks up, does not find and ignores. OnPublish would do as well, and does for all
 // else, but on the way there and back mochi asks the clock, three maps and the ACL
 // and copies the packet to the heap for a log line that is off: BenchmarkPublish
-// takes 5.9 CPU s per million messages that way.
+// takes 5.9 CPU s per million messages that way, and 3.6 this way.
 func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	c, ok := cl.Net.Conn.(*conn)
 	if !ok || pk.FixedHeader.Type != packets.Publish || c.client == nil {
@@ -191,9 +191,10 @@ func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
 		return
 	}
 	why := "protocol"
-	if code == packets.ErrPacketTooLarge {
+	switch code {
+	case packets.ErrPacketTooLarge:
 		why = "packet_size"
-	} else if code == packets.ErrSessionTakenOver {
+	case packets.ErrSessionTakenOver:
 		why = "taken_over"
 	}
 	h.broker.bridge.metrics.closed.WithLabelValues(why).Inc()

@@ -76,23 +76,23 @@ func (l *fakeLog) attempts() int {
 }
 
 // readings decodes everything that is stored.
-func (l *fakeLog) readings(t testing.TB) (rows []gridloom.Reading) {
-	t.Helper()
+func (l *fakeLog) readings(tb testing.TB) (rows []gridloom.Reading) {
+	tb.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, f := range l.frames {
 		var c wire.Columns
 		info, err := wire.DecodeFrame(f, &c)
 		if err != nil {
-			t.Fatalf("frame %d: %v", i, err)
+			tb.Fatalf("frame %d: %v", i, err)
 		}
 		if info.Kind != wire.KindReadings || info.Generation != 7 || info.Readings != c.Len() {
-			t.Fatalf("frame %d is %+v with %d rows", i, info, c.Len())
+			tb.Fatalf("frame %d is %+v with %d rows", i, info, c.Len())
 		}
 		for row := range c.Len() {
 			r := c.Reading(row)
 			if p := gridloom.PartitionOf(r.Meter, 4); p != info.Partition {
-				t.Fatalf("meter %s lies in partition %d, want %d", r.Meter, info.Partition, p)
+				tb.Fatalf("meter %s lies in partition %d, want %d", r.Meter, info.Partition, p)
 			}
 			rows = append(rows, r)
 		}
@@ -115,8 +115,8 @@ type running struct {
 }
 
 // start runs a broker on a free port until the test ends. log may be nil.
-func start(t testing.TB, log *fakeLog, change func(*BridgeConfig, *BrokerConfig)) *running {
-	t.Helper()
+func start(tb testing.TB, log *fakeLog, change func(*BridgeConfig, *BrokerConfig)) *running {
+	tb.Helper()
 	if log == nil {
 		log = new(fakeLog)
 	}
@@ -128,11 +128,11 @@ func start(t testing.TB, log *fakeLog, change func(*BridgeConfig, *BrokerConfig)
 	}
 	bridge, err := New(bc, log, log)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	broker, err := Open(kc, bridge)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -144,23 +144,23 @@ func start(t testing.TB, log *fakeLog, change func(*BridgeConfig, *BrokerConfig)
 			select {
 			case err := <-ended:
 				if err != nil {
-					t.Errorf("Run() = %v", err)
+					tb.Errorf("Run() = %v", err)
 				}
 			case <-time.After(20 * time.Second):
-				t.Error("Run does not end")
+				tb.Error("Run does not end")
 			}
 		})
 	}}
-	t.Cleanup(r.stop)
+	tb.Cleanup(r.stop)
 	return r
 }
 
 // metric sums what the registry holds under a name, over labels that match.
-func (r *running) metric(t testing.TB, name string, labels ...string) (sum float64) {
-	t.Helper()
+func (r *running) metric(tb testing.TB, name string, labels ...string) (sum float64) {
+	tb.Helper()
 	families, err := r.reg.Gather()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, f := range families {
 		if f.GetName() != "gridloom_ingest_"+name {
@@ -184,11 +184,11 @@ func (r *running) metric(t testing.TB, name string, labels ...string) (sum float
 }
 
 // eventually waits for a condition that another goroutine brings about.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); {
 		if time.Now().After(end) {
-			t.Fatalf("still not: %s", what)
+			tb.Fatalf("still not: %s", what)
 		}
 		tick := time.NewTimer(time.Millisecond)
 		<-tick.C

@@ -104,27 +104,27 @@ func publishPacket(version byte, topic string, id uint16, qos byte, flags byte, 
 }
 
 // dial connects a socket and sends CONNECT; the CONNACK is still to be read.
-func dial(t testing.TB, addr net.Addr, o connectOptions) *device {
-	t.Helper()
+func dial(tb testing.TB, addr net.Addr, o connectOptions) *device {
+	tb.Helper()
 	if o.version == 0 {
 		o.version = 4
 	}
 	c, err := net.Dial("tcp", addr.String())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
-	d := &device{t: t, conn: c, r: bufio.NewReaderSize(c, 32<<10), version: o.version}
+	tb.Cleanup(func() { c.Close() })
+	d := &device{t: tb, conn: c, r: bufio.NewReaderSize(c, 32<<10), version: o.version}
 	d.write(connectPacket(o))
 	return d
 }
 
 // connect is a device whose CONNECT was accepted.
-func connect(t testing.TB, addr net.Addr, o connectOptions) *device {
-	t.Helper()
-	d := dial(t, addr, o)
+func connect(tb testing.TB, addr net.Addr, o connectOptions) *device {
+	tb.Helper()
+	d := dial(tb, addr, o)
 	if p := d.read(); p.kind != pConnack || p.body[1] != 0 {
-		t.Fatalf("CONNECT as %q: got packet %d % x, want CONNACK 0", o.id, p.kind, p.body)
+		tb.Fatalf("CONNECT as %q: got packet %d % x, want CONNACK 0", o.id, p.kind, p.body)
 	}
 	return d
 }
