@@ -11,17 +11,17 @@ import (
 // readings, but the newest one, what crosses its bound, and the accumulators of the
 // panes that can still change. A State must not be copied and both copies used.
 type State struct {
-	bound     gridloom.Millis // panes before it are final unless refolded; 0: none is
-	next      gridloom.Millis // the least start that is in order
-	watermark gridloom.Millis // of the last Close
-
+	// What Add touches comes first, in two or three cache lines.
+	next   gridloom.Millis // the least start that is in order
+	bound  gridloom.Millis // panes before it are final unless refolded; 0: none is
+	last   point           // counters: accepted; gauges: any
+	panes  []accumulator   // by start
 	newest newest
-	last   point // counters: accepted; gauges: any
-	run    *run  // counters: undecided readings after last
 
-	base  carry         // as the series stands at bound; its reach is in reach
-	panes []accumulator // by start
-	reach []span        // intervals that cross a window's bound and end after bound, by start and length
+	run       *run            // counters: undecided readings after last
+	watermark gridloom.Millis // of the last Close
+	base      carry           // as the series stands at bound; its reach is in reach
+	reach     []span          // intervals that cross a window's bound and end after bound, by start and length
 }
 
 // newest is the winner of the identity that starts last; of intervals that start at
