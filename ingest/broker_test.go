@@ -390,17 +390,17 @@ func TestPaho(t *testing.T) {
 	eventually(t, "all are stored", func() bool { return len(r.log.readings(t)) == 200 })
 }
 
-// mosquitto is a client of many devices and of those who try something out.
-const mosquitto = "mosquitto_pub (Debian: mosquitto-clients)" //nolint:misspell // it is its name
+// pubProgram is the client of many devices and of those who try something out.
+const pubProgram = "mosquitto_pub (Debian: mosquitto-clients)" //nolint:misspell // it is its name
 
 func TestMosquittoPub(t *testing.T) {
-	name, _, _ := strings.Cut(mosquitto, " ")
+	name, _, _ := strings.Cut(pubProgram, " ")
 	pub, err := exec.LookPath(name)
 	if err != nil {
 		if os.Getenv("GRIDLOOM_REQUIRE") == "1" {
-			t.Fatal(mosquitto, "is not installed")
+			t.Fatal(pubProgram, "is not installed")
 		}
-		t.Skip(mosquitto, "is not installed")
+		t.Skip(pubProgram, "is not installed")
 	}
 	r := start(t, nil, nil)
 	_, port, _ := net.SplitHostPort(r.Addr().String())
