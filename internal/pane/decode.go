@@ -30,6 +30,8 @@ type decoder struct {
 
 	index  []int32
 	levels []int32
+
+	calling bool // a caller's function runs
 }
 
 // newDecoder opens a segment of these fields, or of these and others that a newer build added at the end.

@@ -213,7 +213,7 @@ func (g *paneColumns) read(d *decoder, c *chosen, fn func(*gridloom.Pane) error)
 	var p gridloom.Pane
 	return c.each(func(i int) error {
 		g.pane(&p, c, i)
-		return stopped(fn(&p))
+		return call(d, fn, &p)
 	})
 }
 

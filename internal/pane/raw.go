@@ -164,7 +164,7 @@ func (g *rawColumns) read(d *decoder, c *chosen, sel *Selector, fn func(*gridloo
 			Serial: serials[g.serial[i]], Agent: agents[g.agent[i]],
 			Sequence: uint64(g.sequence[i]), Place: uint32(g.place[i]), LoggedAt: gridloom.Millis(g.loggedAt[i]),
 		}
-		return stopped(fn(&r))
+		return call(d, fn, &r)
 	})
 }
 

@@ -69,7 +69,7 @@ func decodeSnapshot(ctx context.Context, mem memory.Allocator, data []byte, fn f
 		return state.blobs(c.lo, c.hi, func(row int, v []byte) error {
 			i := row - c.lo
 			r = SnapshotRow{Meter: c.meters[c.meter[i]], Register: c.registers[c.register[i]], State: v}
-			return stopped(fn(&r))
+			return call(d, fn, &r)
 		})
 	})
 }

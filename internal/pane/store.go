@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"path"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -101,10 +102,10 @@ func (s *Store) fetch(ctx context.Context, kind string, ref gridloom.FileRef) ([
 }
 
 // refuse names a file that is not what was written, and what to do.
-func (s *Store) refuse(kind, path string, why error) error {
+func (s *Store) refuse(kind, name string, why error) error {
 	s.metrics.refused.Inc()
 	return fmt.Errorf("%w: %s %s: %w; leave it where it is, check the disk, restore the file from a backup of the store",
-		gridloom.ErrCorrupt, kind, path, why)
+		gridloom.ErrCorrupt, kind, name, why)
 }
 
 // setSeries fills in what an arrangement knows.
@@ -157,7 +158,7 @@ func (s *Store) readRows(ctx context.Context, seg Segment, kind Kind, sel *Selec
 	if err != nil {
 		return err
 	}
-	t, err := guard(func() (tally, error) { return decode(data) })
+	t, err := decode(data)
 	s.metrics.rows.Add(float64(t.rows))
 	s.metrics.groups.Add(float64(t.groups))
 	s.metrics.passed.Add(float64(t.passed))
@@ -187,8 +188,13 @@ type tally struct {
 type stop struct{ err error }
 
 func (s stop) Error() string { return s.err.Error() }
+func (s stop) Unwrap() error { return s.err }
 
-func stopped(err error) error {
+// call hands a row to a caller's function.
+func call[T any](d *decoder, fn func(*T) error, row *T) error {
+	d.calling = true
+	err := fn(row)
+	d.calling = false
 	if err != nil {
 		return stop{err}
 	}
@@ -196,11 +202,21 @@ func stopped(err error) error {
 }
 
 // decodeGroups calls do with the chosen rows of every row group that may hold some.
+// A panic of the Parquet library, which damaged files provoke, becomes an error;
+// one of the caller's function stays a panic.
 func decodeGroups(ctx context.Context, mem memory.Allocator, data []byte, fields []field, sel *Selector, timed bool,
 	do func(*decoder, *chosen) error,
 ) (t tally, err error) {
-	d, err := newDecoder(mem, data, fields)
-	if err != nil {
+	var d *decoder
+	defer func() {
+		if r := recover(); r != nil {
+			if d != nil && d.calling {
+				panic(r)
+			}
+			err = libraryPanic(r)
+		}
+	}()
+	if d, err = newDecoder(mem, data, fields); err != nil {
 		return t, err
 	}
 	var c chosen
@@ -231,20 +247,28 @@ func decodeGroups(ctx context.Context, mem memory.Allocator, data []byte, fields
 	return t, nil
 }
 
-// guard turns a panic of the Parquet library, which damaged files provoke, into an error.
-func guard[T any](do func() (T, error)) (v T, err error) {
+// guard turns a panic of the Parquet library into an error.
+func guard(do func() ([]byte, error)) (data []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("parquet library: %v\n%s", r, firstFrames(debug.Stack()))
+			err = libraryPanic(r)
 		}
 	}()
 	return do()
 }
 
-// firstFrames keeps the part of a stack that names the culprit.
-func firstFrames(stack []byte) string {
-	lines := strings.SplitN(string(stack), "\n", 16)
-	return strings.Join(lines[min(7, len(lines)-1):len(lines)-1], "\n")
+func libraryPanic(r any) error {
+	return fmt.Errorf("parquet library: %v (%s)", r, culprit(debug.Stack()))
+}
+
+// culprit returns the place that a stack says panicked.
+func culprit(stack []byte) string {
+	_, after, _ := strings.Cut(string(stack), "panic(")
+	lines := strings.SplitN(after, "\n", 5)
+	if len(lines) < 4 {
+		return "unknown place"
+	}
+	return path.Base(strings.TrimSpace(lines[3]))
 }
 
 // notesOf is what a segment says of itself.
