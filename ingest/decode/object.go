@@ -162,6 +162,7 @@ func (d *Decoder) key(n int) (k key, name []byte, ok bool) {
 		s := &d.shape[n]
 		if end := d.i + int(s.n); end <= len(d.p) && string(d.p[d.i:end]) == string(s.raw[:s.n]) {
 			d.i = end
+			d.blanks() // it may have more of them than the last one had
 			return s.key, nil, true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"math/big"
+	"unicode/utf8"
 
 	"github.com/gridloom/gridloom"
 )
@@ -12,12 +13,12 @@ import (
 // reference is what encoding/json makes of a payload, by the rules of
 // docs/format/topics.md written a second time and slowly: the good readings of it,
 // in any order. ok is false where it does not want to judge: keys given twice
-// (encoding/json hides them), numbers beyond its arithmetic, values nested deeper than Decode follows.
+// or bytes that are not UTF-8 (encoding/json hides both), numbers beyond its arithmetic, values nested deeper than Decode follows.
 func reference(payload []byte) (rows []gridloom.Reading, valid, ok bool) {
 	if !json.Valid(payload) {
 		return nil, false, true
 	}
-	if hasTwice(payload) {
+	if hasTwice(payload) || !utf8.Valid(payload) {
 		return nil, true, false
 	}
 	dec := json.NewDecoder(bytes.NewReader(payload))
@@ -165,9 +166,6 @@ func objectRows(o map[string]any) (rows []gridloom.Reading) {
 	if u, has := o["unit"]; has && u != nil {
 		if unit, is = u.(string); !is {
 			return nil
-		}
-		if unit == "" {
-			unit = "?"
 		}
 	}
 	if q, has := o["quality"]; has && q != nil {
