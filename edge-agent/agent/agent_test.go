@@ -11,6 +11,7 @@ import (
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/edge-agent/agent/brokertest"
 	"github.com/gridloom/gridloom/edge-agent/device"
+	"github.com/gridloom/gridloom/internal/blob"
 	"github.com/gridloom/gridloom/internal/wire"
 )
 
@@ -152,4 +153,13 @@ func TestStateIsRetainedAndTheWillSaysOffline(t *testing.T) {
 	if got := strings.Join(words, " "); got != "offline online offline" {
 		t.Errorf("will and states = %s", got)
 	}
+}
+
+func osFS() blob.FS { return blob.OS{} }
+
+func oneRow() *wire.Columns {
+	var c wire.Columns
+	c.Reset()
+	c.AppendReading(&gridloom.Reading{Meter: "m", Start: simFrom, Value: 1})
+	return &c
 }

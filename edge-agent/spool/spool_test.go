@@ -495,6 +495,23 @@ func TestAFullOrFailingDiskRefusesAndRecovers(t *testing.T) {
 	}
 }
 
+// TestARefusedRecordDoesNotComeBack lets an fsync fail, and the truncate that takes
+// the write back: the next record has the same index and is the one that counts.
+func TestARefusedRecordDoesNotComeBack(t *testing.T) {
+	f := faultfs.New()
+	s := open(t, options(f))
+	fill(t, s, 0, 2)
+	f.Inject(failTwice(2)) // after the write
+	if err := s.Append([]Record{batch(2)}); !errors.Is(err, gridloom.ErrUnavailable) {
+		t.Fatalf("Append = %v, want ErrUnavailable", err)
+	}
+	f.Inject(nil)
+	fill(t, s, 3, 5)
+	want := []int{0, 1, 3, 4}
+	equal(t, "served", seqs(drain(t, s)), want)
+	equal(t, "served after a crash", seqs(drain(t, open(t, options(f)))), want)
+}
+
 func failTwice(at int) func(faultfs.Op) error {
 	first, second := faultfs.FailAt(at, syscall.EIO), faultfs.FailAt(at+1, syscall.EIO)
 	return func(op faultfs.Op) error { return errors.Join(first(op), second(op)) }

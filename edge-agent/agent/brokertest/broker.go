@@ -88,6 +88,13 @@ func (b *Broker) Serve(l net.Listener) {
 	})
 }
 
+// Dial connects in memory, for tests in a bubble of testing/synctest.
+func (b *Broker) Dial() (net.Conn, error) {
+	client, server := net.Pipe()
+	b.take(server)
+	return client, nil
+}
+
 // Close ends all connections and waits for them.
 func (b *Broker) Close() {
 	b.mu.Lock()
