@@ -126,13 +126,15 @@ func appendString(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
-// decodeCarry reads what append wrote. An empty b is the carry of a series that starts.
-func decodeCarry(b []byte, bound gridloom.Millis) (carry, error) {
+// decodeCarry reads what append wrote for a register of kind k. An empty b is the carry of a series that starts.
+func decodeCarry(k gridloom.Kind, b []byte, bound gridloom.Millis) (carry, error) {
 	if len(b) == 0 {
 		return carry{}, nil
 	}
 	d := decoder{b: b}
 	c := d.carry(bound)
+	counts := k == gridloom.Counter || k == gridloom.Gauge
+	d.check((counts || !c.last.known) && (k == gridloom.Counter || c.run == nil) && (k == gridloom.Interval || c.reach == nil))
 	if d.bad || len(d.b) > 0 {
 		return carry{}, fmt.Errorf("%w: carry of %d bytes at %s is not readable", gridloom.ErrCorrupt, len(b), bound)
 	}

@@ -17,13 +17,13 @@ import (
 //
 // Close and Open then emit every pane from bound on; EmptyPane tells what to do with
 // a stored one that is not among them. A carry that is not readable or does not fit
-// bound is gridloom.ErrCorrupt; a bound that is no window's start or a row before it is
+// k and bound is gridloom.ErrCorrupt; a bound that is no window's start or a row before it is
 // gridloom.ErrInvalid.
 func (c *Config) Refold(k gridloom.Kind, bound gridloom.Millis, carry []byte, rows []Reading) (State, error) {
 	if bound == math.MinInt64 {
 		bound = 0
 	}
-	base, err := decodeCarry(carry, bound)
+	base, err := decodeCarry(k, carry, bound)
 	if err != nil {
 		return State{}, err
 	}
