@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,4 +57,15 @@ func TestShapesSayTheSame(t *testing.T) {
 	f(`[{"meter":"m1","register":"1-0:1.8.0","ts":1795378500000,"value":5415.41419,"unit":"kWh"}]`)
 	f(` {"readings": [ {"energy_import": 5.41541419e6, "at": "2026-11-22T21:15:00.000+01:00", "meter": "m\u0031" } ] } `)
 	f(`{"agent":"gw-17","seq":3,"meter":"m1","at":1.7953785e12,"1-0:1.8.0":5415414190e-3}`)
+}
+
+// TestBlanksMayDifferFromTheObjectBefore: keys are predicted from it.
+func TestBlanksMayDifferFromTheObjectBefore(t *testing.T) {
+	var d Decoder
+	for _, colon := range []string{":", ": ", ":\t\n", " :", ":"} {
+		payload := strings.ReplaceAll(`{"meter"@"m1","at"@1795378500000,"power"@5}`, "@", colon)
+		if got := decode(&d, payload).lines(); got != "m1 power 2026-11-22T20:15:00Z 5000\n" {
+			t.Errorf("%q after others: %s", payload, got)
+		}
+	}
 }
