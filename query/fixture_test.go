@@ -181,6 +181,8 @@ func (w *world) Status(context.Context) ([]pane.Status, error) {
 }
 
 func (w *world) LoadHead(_ context.Context, p int) (gridloom.Head, uint64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	h := w.heads[p]
 	if w.onHead != nil {
 		if err := w.onHead(p, &h); err != nil {
