@@ -23,6 +23,9 @@ type arrowEncoder struct {
 	build   *array.RecordBuilder
 	out     *ipc.Writer
 	rows    int
+
+	quality int64 // of the last row that had one, which the next mostly has too
+	names   []string
 }
 
 func newArrow(t *table, w io.Writer) (*arrowEncoder, error) {
@@ -57,7 +60,13 @@ func arrowType(c column) arrow.DataType {
 
 func (e *arrowEncoder) row(cells []cell) error {
 	for i, v := range cells {
-		appendArrow(e.build.Field(i), e.columns[i], v)
+		if e.columns[i].kind == kindQuality && v.n != 0 {
+			if v.n != e.quality {
+				e.quality, e.names = v.n, gridloom.Quality(v.n).Names()
+			}
+			v.list = &e.names
+		}
+		appendArrow(e.build.Field(i), v)
 	}
 	if e.rows++; e.rows < batchRows {
 		return nil
@@ -87,7 +96,8 @@ func (e *arrowEncoder) finish() error {
 	return e.out.Close()
 }
 
-func appendArrow(b array.Builder, c column, v cell) {
+// appendArrow appends v to the builder of its column; a quality comes as the list of its names.
+func appendArrow(b array.Builder, v cell) {
 	if v.null {
 		b.AppendNull()
 		return
@@ -107,11 +117,8 @@ func appendArrow(b array.Builder, c column, v cell) {
 		b.Append(v.n != 0)
 	case *array.ListBuilder:
 		var list []string
-		switch {
-		case v.list != nil:
+		if v.list != nil {
 			list = *v.list
-		case c.kind == kindQuality && v.n != 0:
-			list = gridloom.Quality(v.n).Names()
 		}
 		b.Append(true)
 		items := b.ValueBuilder().(*array.StringBuilder)
