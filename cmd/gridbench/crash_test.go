@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestCrash kills a real server ten times under load and has every acknowledged
@@ -21,7 +22,8 @@ func TestCrash(t *testing.T) {
 	}
 	defer progress.Close()
 	var out strings.Builder
-	err = run(t.Context(), []string{"crash", "--kills", "10", "--dir", dir, "--json"}, &out, progress)
+	// Other packages' tests run at the same time, so that no restart is judged by the clock here.
+	err = run(t.Context(), []string{"crash", "--kills", "10", "--max-restart", "1m", "--dir", dir, "--json"}, &out, progress)
 	if err != nil {
 		said, _ := os.ReadFile(progress.Name())
 		t.Fatalf("%v\n%s%s", err, said, out.String())
@@ -51,8 +53,8 @@ func TestKillPlan(t *testing.T) {
 			t.Errorf("%d of 100 kills at %s, want at least 4", count[p], p)
 		}
 	}
-	if count["random"] != 50 {
-		t.Errorf("%d of 100 kills at random, want 50", count["random"])
+	if count["random"] != 45 {
+		t.Errorf("%d of 100 kills at random, want 45", count["random"])
 	}
 }
 
@@ -60,7 +62,7 @@ func TestKillPlan(t *testing.T) {
 func TestVerdict(t *testing.T) {
 	f := func(kills int, r crashReport, wantErr bool) {
 		t.Helper()
-		if err := r.verdict(&crashConfig{kills: kills}); (err != nil) != wantErr {
+		if err := r.verdict(&crashConfig{kills: kills, maxRestart: 5 * time.Second}); (err != nil) != wantErr {
 			t.Errorf("verdict(%+v) = %v, want an error: %t", r, err, wantErr)
 		}
 	}
