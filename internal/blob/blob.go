@@ -19,7 +19,7 @@ type Store interface {
 	// nil the file survives a power loss. When it fails the file is absent or
 	// whole; try again under another path. data is not kept.
 	Put(ctx context.Context, path string, data []byte) error
-	// Get returns a whole file. The caller may keep and must not share the bytes before it is done changing them.
+	// Get returns a whole file; the bytes are the caller's.
 	Get(ctx context.Context, path string) ([]byte, error)
 	// List returns the files whose path starts with prefix, sorted by path.
 	List(ctx context.Context, prefix string) ([]Info, error)

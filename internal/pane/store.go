@@ -28,6 +28,9 @@ type StoreOptions struct {
 // DefaultCacheBytes is what a Store keeps in memory unless told otherwise.
 const DefaultCacheBytes = 64 << 20
 
+// maxPooledBytes bounds the file after which a writer's memory is kept: a commit of 16 MB, not a snapshot of everything.
+const maxPooledBytes = 32 << 20
+
 // Store writes and reads the segments and manifests of all partitions. Safe for
 // concurrent use.
 type Store struct {
@@ -139,8 +142,9 @@ func (s *Store) writeRows(ctx context.Context, where Where, seg Segment, build f
 	if err != nil {
 		return Segment{}, err
 	}
-	// Not after a failure: a panic may have left anything in it.
-	s.writers.Put(w)
+	if size <= maxPooledBytes { // and not after a failure: a panic may have left anything in it
+		s.writers.Put(w)
+	}
 	seg.Path, seg.CRC, seg.Bytes = ref.Path, ref.CRC, size
 	return seg, nil
 }
