@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return exitStart
 	}
 	log.Info("agent starts", "version", cfg.Version, "source", o.source, "spool", cfg.Dir,
-		"power_loss_takes", spool.LossWindow(cfg.Sync))
+		"power_loss_takes", spool.LossWindow(cfg.Sync, cfg.BatchAge))
 	o.warnClock(log, clock)
 	if err := a.Run(ctx); err != nil {
 		_, _ = fmt.Fprintf(stderr, "edge-agent: %v\n", err)

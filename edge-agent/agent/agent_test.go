@@ -163,3 +163,5 @@ func oneRow() *wire.Columns {
 	c.AppendReading(&gridloom.Reading{Meter: "m", Start: simFrom, Value: 1})
 	return &c
 }
+
+func (b *lockedBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }

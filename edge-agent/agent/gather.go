@@ -89,17 +89,19 @@ func (a *Agent) read(ctx context.Context, free <-chan *device.Chunk, ready chan<
 }
 
 func (g *gatherer) run(ctx context.Context, free chan<- *device.Chunk, ready <-chan filled) error {
-	age, syncing := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	age := time.NewTimer(time.Hour)
 	defer age.Stop()
-	defer syncing.Stop()
+	var syncC <-chan time.Time
+	if g.a.cfg.Sync > 0 {
+		syncing := time.NewTicker(g.a.cfg.Sync)
+		defer syncing.Stop()
+		syncC = syncing.C
+	}
 	for {
-		var ageC, syncC <-chan time.Time
+		var ageC <-chan time.Time
 		if g.open.Columns().Len() > 0 {
 			age.Reset(max(0, g.a.cfg.BatchAge-time.Since(g.since)))
 			ageC = age.C
-		}
-		if g.a.cfg.Sync > 0 {
-			syncC = syncing.C
 		}
 		select {
 		case in := <-ready:
@@ -115,9 +117,6 @@ func (g *gatherer) run(ctx context.Context, free chan<- *device.Chunk, ready <-c
 					g.seal() // a reading that cannot be asked for again does not wait for others
 				}
 				g.flush(ctx)
-				if g.a.cfg.Sync > 0 {
-					syncing.Reset(g.a.cfg.Sync)
-				}
 			}
 		case <-ageC:
 			g.seal()

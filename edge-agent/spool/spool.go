@@ -187,10 +187,10 @@ func (s *Spool) Close() error {
 func (s *Spool) path(name string) string { return filepath.Join(s.dir, name) }
 
 // LossWindow says to a person what a power loss takes when the spool is synced
-// so often; 0 is before a reading counts as taken.
-func LossWindow(sync time.Duration) string {
+// so often (0: before a reading counts as taken) and batches are sealed at age.
+func LossWindow(sync, age time.Duration) string {
 	if sync == 0 {
-		return "no reading that is in the spool"
+		return "no reading that the spool has taken"
 	}
-	return fmt.Sprintf("readings of the last %s, unless they were acknowledged", sync)
+	return fmt.Sprintf("readings of the last %s, unless they were acknowledged", sync+age)
 }
