@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/internal/blob"
 	"github.com/gridloom/gridloom/internal/wire"
 )
@@ -34,15 +35,28 @@ func (s *Spool) SaveCursor() error {
 
 // loadCursor returns the index of the first record that is not acknowledged, 0 if that is not known.
 func (s *Spool) loadCursor() uint64 {
-	data, err := blob.ReadFile(s.fs, s.path(cursorName), 100)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0
-	}
-	text, check, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
-	index, e := strconv.ParseUint(text, 10, 64)
-	if err != nil || e != nil || check != fmt.Sprintf("%08x", wire.CRC([]byte(text))) {
-		s.log.Warn("spool cursor cannot be read: all that the spool holds is sent again", "file", s.path(cursorName))
+	index, err := s.readCursor()
+	if err != nil {
+		s.log.Warn("spool cursor cannot be read: all that the spool holds is sent again", "err", err)
 		return 0
 	}
 	return index
+}
+
+// readCursor returns what the cursor file says, 0 if there is none.
+func (s *Spool) readCursor() (uint64, error) {
+	path := s.path(cursorName)
+	data, err := blob.ReadFile(s.fs, path, 100)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	text, check, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
+	index, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || check != fmt.Sprintf("%08x", wire.CRC([]byte(text))) {
+		return 0, fmt.Errorf("%w: %s holds %q, not a position", gridloom.ErrCorrupt, path, data)
+	}
+	return index, nil
 }

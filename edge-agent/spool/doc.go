@@ -7,7 +7,8 @@
 // looks at every record (recover.go): it cuts a torn end off the newest file and
 // names whatever else is damaged. cursor.go keeps how far the acknowledgements
 // have come; losing that only means sending again. epoch.go keeps the agent's
-// epoch, which must never come twice; lock_unix.go keeps a second process out.
+// epoch, which must never come twice; lock_unix.go keeps a second process out,
+// and inspect.go shows a spool to a person.
 //
 // The record format is told in docs/edge-agent.md.
 package spool
