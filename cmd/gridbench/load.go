@@ -280,24 +280,30 @@ func (r *loadReport) waitUntilCommitted(ctx context.Context, cfg *loadConfig, a 
 	ask := time.NewTicker(20 * time.Millisecond)
 	defer ask.Stop()
 	caughtUp := false
+	var target []uint64 // where each partition's log ended when it had been read: what comes after are ticks
 	for {
 		ps, err := a.status(ctx)
 		if err != nil {
 			return err
 		}
-		var lag, uncommitted uint64
+		var lag uint64
 		for _, p := range ps {
 			lag += p.Lag
-			uncommitted += p.NextSeq - min(p.NextSeq, p.CommittedSeq)
 		}
 		if r.LagFrames == nil {
 			r.LagFrames = &lag
 		}
 		if lag == 0 && !caughtUp {
 			caughtUp = true
+			for _, p := range ps {
+				target = append(target, p.NextSeq)
+			}
 			r.CaughtUpMs = float64(time.Since(begun).Microseconds()) / 1e3
 		}
-		r.Committed = lag == 0 && uncommitted == 0
+		r.Committed = caughtUp && len(ps) == len(target)
+		for i := 0; r.Committed && i < len(ps); i++ {
+			r.Committed = ps[i].CommittedSeq >= target[i]
+		}
 		if r.Committed || caughtUp && time.Since(begun) > cfg.commitWait {
 			return nil
 		}
