@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/gridloom/gridloom"
@@ -18,6 +19,9 @@ func (p *partition) apply(f *Frame) error {
 			errClock, f.Sequence, f.LoggedAt, now)
 	}
 	info, err := wire.DecodeFrame(f.Data, &p.columns)
+	if errors.Is(err, wire.ErrNewer) {
+		return fmt.Errorf("frame %d of partition %d was written by a newer gridloom, start that: %w", f.Sequence, p.id, err)
+	}
 	if err != nil {
 		return fmt.Errorf("frame %d of partition %d: %w", f.Sequence, p.id, err)
 	}
@@ -94,7 +98,7 @@ func (p *partition) duplicate() {
 
 // hold keeps a reading that came out of order for the next refold of its series.
 func (p *partition) hold(s *series, r *window.Reading, row *gridloom.Reading) {
-	from := p.affectedFrom(s, r)
+	from := p.cfg.Window.AffectedFrom(s.kind, &s.state, r)
 	if !s.needsRefold() || from < s.refoldFrom {
 		s.refoldFrom = from
 	}
@@ -104,23 +108,6 @@ func (p *partition) hold(s *series, r *window.Reading, row *gridloom.Reading) {
 	s.pending = append(s.pending, *row)
 	p.current.bytes += rowBytes
 	p.metrics.disorder.Inc()
-}
-
-// affectedFrom is the earliest instant whose panes r may change. A counter or
-// gauge reading reaches back to its neighbour, at most the bridging limit away: a
-// longer gap before it is no one's. An interval changes no pane before its start.
-// The series' state may know better, unless it already lags.
-func (p *partition) affectedFrom(s *series, r *window.Reading) gridloom.Millis {
-	w := &p.cfg.Window
-	back := r.Start
-	if s.kind != gridloom.Interval {
-		back -= w.Bridge
-	}
-	back = back.Floor(w.Width)
-	if s.needsRefold() {
-		return back
-	}
-	return max(back, w.AffectedFrom(s.kind, &s.state, r))
 }
 
 func (p *partition) internAll(dst, names []string) []string {

@@ -49,7 +49,7 @@ func (p *partition) due(now time.Time) bool {
 	if p.current.bytes >= p.cfg.CommitBytes || (p.budget.over() && p.current.bytes > 0) {
 		return true
 	}
-	return now.Sub(p.lastCommit) >= p.cfg.CommitEvery && (p.unsaved || p.mayClose())
+	return now.Sub(p.lastCommit) >= p.cfg.CommitEvery && (p.unsaved || p.mayClose() || p.mustMove.Load() && p.nextSeq > p.head.NextSeq)
 }
 
 // mayClose reports whether the watermark has passed the end of a window since the
@@ -66,7 +66,7 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	}
 	c := &commit{revision: p.revision, base: p.manifest, where: pane.Where{Generation: p.cfg.Generation, Partition: p.id, Epoch: p.head.Epoch}}
 	c.panes = p.closePanes()
-	if !p.unsaved && len(c.panes) == 0 && !final {
+	if !p.unsaved && len(c.panes) == 0 && !final && !p.mustMove.Load() {
 		p.lastCommit = p.cfg.Clock()
 		return nil, nil
 	}
@@ -74,6 +74,7 @@ func (p *partition) prepare(final bool) (*commit, error) {
 		p.unsaved = false
 		return nil, nil
 	}
+	p.mustMove.Store(false)
 	c.readings, c.duplicates = p.current.readings, p.duplicates
 	p.duplicates = 0
 	if now := p.cfg.Clock(); final || now.Sub(p.lastSnapshot) >= p.cfg.SnapshotEvery {
@@ -104,7 +105,7 @@ func (p *partition) closePanes() []gridloom.Pane {
 		emit := func(pn *gridloom.Pane) {
 			pn.Meter, pn.Register = p.table.meters[s.meter], s.register
 			pn.Revision, pn.ComputedAt = revision, p.logTime
-			if old, ok := s.stored[pn.Start]; ok && samePane(&old, pn) {
+			if old, ok := s.stored[pn.Start]; ok && window.SamePane(&old, pn) {
 				p.metrics.unchanged.Inc()
 				return
 			}
@@ -138,6 +139,9 @@ func (p *partition) snapshotRows() []pane.SnapshotRow {
 // save writes segments and manifest and swaps the head. It may be called again
 // with the same commit after a failure that may pass.
 func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
+	if err := p.heads.Committable(); err != nil {
+		return 0, err
+	}
 	if !c.rawDone {
 		if len(c.readings) > 0 {
 			seg, err := p.store.WriteRaw(ctx, c.where, c.readings)

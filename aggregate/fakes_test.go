@@ -55,6 +55,8 @@ func (l *memLog) LastSequence(_ context.Context, partition int) (uint64, error) 
 
 func (l *memLog) Purge(context.Context, map[int]gridloom.Head) error { return nil }
 
+func (l *memLog) Pinned(context.Context, map[int]gridloom.Head) ([]int, error) { return nil, nil }
+
 func (l *memLog) Follow(_ context.Context, partition int, h gridloom.Head) (Reader, error) {
 	if l.closed.Load() {
 		return nil, errCrashed
@@ -127,6 +129,8 @@ func (h *memHeads) LoadHead(_ context.Context, p int) (gridloom.Head, uint64, er
 	}
 	return h.heads[p], h.revs[p], nil
 }
+
+func (h *memHeads) Committable() error { return nil }
 
 func (h *memHeads) CreateHead(ctx context.Context, v gridloom.Head) (uint64, error) {
 	return h.SwapHead(ctx, v, 0)

@@ -63,8 +63,9 @@ func (r *rig) start(change func(*Config)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.worker = New(cfg, r.log, r.heads, pane.NewStore(r.put, pane.StoreOptions{}))
 	r.cancel = cancel
-	r.done = make(chan error, 1)
-	go func(w *Worker) { r.done <- w.Run(ctx) }(r.worker)
+	done := make(chan error, 1)
+	r.done = done
+	go func(w *Worker) { done <- w.Run(ctx) }(r.worker)
 }
 
 // stop releases the partition.

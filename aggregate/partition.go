@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gridloom/gridloom"
@@ -75,6 +76,8 @@ type partition struct {
 	toSave chan *commit
 	saved  chan commitResult
 	ticks  chan struct{}
+
+	mustMove atomic.Bool // the log cannot be purged until this head moves
 
 	mu       sync.Mutex // guards what follows
 	status   pane.Status
@@ -341,7 +344,7 @@ func (p *partition) pump(ctx context.Context) error {
 // wantTick asks for a tick when panes are open and the log has been silent, since
 // nothing but frames moves the watermark.
 func (p *partition) wantTick() {
-	if p.openPanes == 0 && !p.unsaved {
+	if p.openPanes == 0 && !p.unsaved && !p.mustMove.Load() {
 		return
 	}
 	if now := p.cfg.Clock(); now.Sub(p.lastFrame) >= p.cfg.TickEvery {

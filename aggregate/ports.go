@@ -23,11 +23,13 @@ type Reader interface {
 }
 
 // Log is what an owner needs of the log. Append stores a tick.
-type Log interface {
+type Log interface { //nolint:interfacebloat // one log; splitting it would name the same thing twice
 	Follow(ctx context.Context, partition int, head gridloom.Head) (Reader, error)
 	LastSequence(ctx context.Context, partition int) (uint64, error)
 	Append(ctx context.Context, partition int, frame []byte) (uint64, error)
 	Purge(ctx context.Context, heads map[int]gridloom.Head) error
+	// Pinned names the partitions whose heads keep Purge from going on.
+	Pinned(ctx context.Context, heads map[int]gridloom.Head) ([]int, error)
 }
 
 // Heads is the compare-and-set register of every partition. LoadHead fails with
@@ -37,6 +39,7 @@ type Heads interface {
 	LoadHead(ctx context.Context, partition int) (gridloom.Head, uint64, error)
 	CreateHead(ctx context.Context, h gridloom.Head) (uint64, error)
 	SwapHead(ctx context.Context, h gridloom.Head, revision uint64) (uint64, error)
+	Committable() error // ErrUnavailable while the disk has no room for segments
 }
 
 // interface checks of what the package gives to others stand with their users:

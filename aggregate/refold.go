@@ -1,10 +1,10 @@
 package aggregate
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/gridloom/gridloom"
@@ -71,9 +71,9 @@ type refoldJob struct {
 	s       *series
 	name    string
 	changes bool // something pending may change a pane
+	found   bool // bound and carry are where it starts
 	bound   gridloom.Millis
 	carry   []byte
-	carryRv uint64
 	rows    []window.Reading
 	panes   map[gridloom.Millis]gridloom.Pane
 }
@@ -156,21 +156,17 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries map[gridloom.Series]*refoldJob) error {
 	missing := append([]*refoldJob(nil), jobs...)
 	for _, j := range missing {
-		if j.s.state.Bound() <= j.s.refoldFrom && !j.s.restored {
-			j.bound, j.carryRv = j.s.state.Bound(), math.MaxUint64
-			if j.bound != math.MinInt64 {
-				j.carry = j.s.state.Carry()
-			}
+		st := &j.s.state
+		switch {
+		case j.s.refoldFrom == math.MinInt64: // nothing stored can help
+			j.found = true
+		case !j.s.restored && st.Bound() != math.MinInt64 && st.Bound() <= j.s.refoldFrom:
+			j.found, j.bound, j.carry = true, st.Bound(), st.Carry()
 		}
 	}
 	for _, back := range []gridloom.Millis{2 * gridloom.Day, 32 * gridloom.Day, 0} {
-		left := missing[:0]
-		for _, j := range missing {
-			if j.carryRv == 0 {
-				left = append(left, j)
-			}
-		}
-		if missing = left; len(missing) == 0 {
+		missing = slices.DeleteFunc(missing, func(j *refoldJob) bool { return j.found })
+		if len(missing) == 0 {
 			return nil
 		}
 		sel := selectorOf(missing)
@@ -182,32 +178,28 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 		if back > 0 {
 			sel.From = max(sel.From, lo-back)
 		}
-		newest := map[paneKey]uint64{}
-		type candidate struct {
-			j  *refoldJob
-			pn gridloom.Pane
-		}
-		found := map[paneKey]candidate{}
-		see := func(pn *gridloom.Pane) {
+		newest := map[paneKey]gridloom.Pane{} // panes that hold a carry, in their newest form
+		err := p.eachStoredPane(ctx, sel, pane.AllColumns, func(pn *gridloom.Pane) {
 			j := bySeries[gridloom.Series{Meter: pn.Meter, Register: pn.Register}]
-			if j == nil || j.carryRv == math.MaxUint64 || pn.Start > j.s.refoldFrom {
+			if j == nil || j.found || pn.Start > j.s.refoldFrom {
 				return
 			}
 			k := paneKey{j, pn.Start}
-			if rv, ok := newest[k]; ok && rv > pn.Revision {
-				return
+			if old, ok := newest[k]; !ok || pn.Revision >= old.Revision {
+				newest[k] = *pn
 			}
-			newest[k] = pn.Revision
-			found[k] = candidate{j, *pn}
-		}
-		if err := p.eachStoredPane(ctx, sel, pane.AllColumns, see); err != nil {
+		})
+		if err != nil {
 			return err
 		}
-		for k, c := range found {
-			if c.pn.Carry == nil || (c.j.carryRv != 0 && c.j.bound >= k.start) {
-				continue
+		got := map[*refoldJob]bool{}
+		for k, pn := range newest {
+			if pn.Carry != nil && (!got[k.j] || k.start > k.j.bound) {
+				k.j.bound, k.j.carry, got[k.j] = k.start, pn.Carry, true
 			}
-			c.j.bound, c.j.carry, c.j.carryRv = k.start, c.pn.Carry, c.pn.Revision+1
+		}
+		for j := range got {
+			j.found = true
 		}
 	}
 	return nil
@@ -278,16 +270,6 @@ func (p *partition) refoldOne(j *refoldJob) error {
 	}
 	p.settle(s)
 	return nil
-}
-
-// samePane reports whether two panes of one series say the same, whenever they were computed.
-func samePane(a, b *gridloom.Pane) bool {
-	return a.Start == b.Start && a.Length == b.Length && a.Closed == b.Closed &&
-		a.N == b.N && a.Coverage == b.Coverage && a.Quality == b.Quality &&
-		(a.N == 0 || a.Sum == b.Sum && a.Min == b.Min && a.Max == b.Max &&
-			a.First == b.First && a.Last == b.Last && a.FirstAt == b.FirstAt && a.LastAt == b.LastAt) &&
-		a.TimeWeighted == b.TimeWeighted && a.HasEnergy == b.HasEnergy && (!a.HasEnergy || a.Energy == b.Energy) &&
-		bytes.Equal(a.Carry, b.Carry)
 }
 
 // selectorOf chooses the series of jobs, at any time.

@@ -136,7 +136,7 @@ func (p *partition) replayRaw(ctx context.Context, after uint64) error {
 		if !s.restored && p.cfg.Window.Add(s.kind, &s.state, &it.row) != window.Disorder {
 			continue
 		}
-		from := p.affectedFrom(s, &it.row)
+		from := p.cfg.Window.AffectedFrom(s.kind, &s.state, &it.row)
 		if !s.restored {
 			s.restored = true
 			s.refoldFrom = from

@@ -152,51 +152,67 @@ func (w *Worker) purge(ctx context.Context) {
 		}
 		if err := w.log.Purge(ctx, heads); err != nil && ctx.Err() == nil {
 			w.cfg.Logger.Warn("log not purged", "err", err)
+			continue
+		}
+		// A partition that gets no frames would hold everybody's frames in the log.
+		pinned, err := w.log.Pinned(ctx, heads)
+		if err != nil {
+			continue
+		}
+		for _, id := range pinned {
+			if id < len(w.partitions) {
+				w.partitions[id].mustMove.Store(true)
+			}
 		}
 	}
 }
 
 // ask runs f in the loop of a partition, when it has caught up with the log as it
-// was at the claim.
-func (w *Worker) ask(ctx context.Context, id int, f func(*partition) error) error {
+// was at the claim. It does not wait longer than ctx; f may still run then.
+func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, error)) (T, error) {
+	type answer struct {
+		v   T
+		err error
+	}
+	var none T
 	if id < 0 || id >= len(w.partitions) {
-		return fmt.Errorf("%w: partition %d of %d", gridloom.ErrNotFound, id, len(w.partitions))
+		return none, fmt.Errorf("%w: partition %d of %d", gridloom.ErrNotFound, id, len(w.partitions))
 	}
-	done := make(chan error, 1)
-	ask := func(p *partition, err error) {
-		if err == nil {
-			err = f(p)
+	done := make(chan answer, 1)
+	question := func(p *partition, err error) {
+		if err != nil {
+			done <- answer{err: err}
+			return
 		}
-		done <- err
+		v, err := f(p)
+		done <- answer{v, err}
 	}
-	select {
-	case w.partitions[id].asks <- ask:
-		return <-done
-	case <-ctx.Done():
+	late := func() error {
 		st := w.partitions[id].snapshotStatus()
 		return fmt.Errorf("%w: partition %d (%s) did not answer: %w", gridloom.ErrUnavailable, id, st.State, ctx.Err())
+	}
+	select {
+	case w.partitions[id].asks <- question:
+	case <-ctx.Done():
+		return none, late()
+	}
+	select {
+	case a := <-done:
+		return a.v, a.err
+	case <-ctx.Done():
+		return none, late()
 	}
 }
 
 // Tail answers what the owner of a partition holds on top of its manifest. It
 // fails with ErrUnavailable if the partition is stopped, fenced or still behind.
 func (w *Worker) Tail(ctx context.Context, id int, sel pane.Selector) (*pane.Tail, error) {
-	var out *pane.Tail
-	err := w.ask(ctx, id, func(p *partition) (err error) {
-		out, err = p.answer(sel)
-		return err
-	})
-	return out, err
+	return ask(ctx, w, id, func(p *partition) (*pane.Tail, error) { return p.answer(sel) })
 }
 
 // Series lists the series of a partition with their newest readings.
 func (w *Worker) Series(ctx context.Context, id int) ([]pane.SeriesInfo, error) {
-	var out []pane.SeriesInfo
-	err := w.ask(ctx, id, func(p *partition) error {
-		out = p.seriesInfo()
-		return nil
-	})
-	return out, err
+	return ask(ctx, w, id, func(p *partition) ([]pane.SeriesInfo, error) { return p.seriesInfo(), nil })
 }
 
 // budget bounds the tails of all partitions together.
