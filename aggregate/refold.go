@@ -186,7 +186,7 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 			}
 			k := paneKey{j, pn.Start}
 			if old, ok := newest[k]; !ok || pn.Revision >= old.Revision {
-				newest[k] = *pn
+				newest[k] = keepPane(pn)
 			}
 		})
 		if err != nil {
@@ -203,6 +203,13 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 		}
 	}
 	return nil
+}
+
+// keepPane copies a pane that is only lent, its carry included.
+func keepPane(pn *gridloom.Pane) gridloom.Pane {
+	kept := *pn
+	kept.Carry = slices.Clone(pn.Carry)
+	return kept
 }
 
 type paneKey struct {
@@ -239,7 +246,7 @@ func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries ma
 			return
 		}
 		if old, ok := j.panes[pn.Start]; !ok || pn.Revision >= old.Revision {
-			j.panes[pn.Start] = *pn
+			j.panes[pn.Start] = keepPane(pn)
 		}
 	})
 }

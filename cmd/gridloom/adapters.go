@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate"
+	"github.com/gridloom/gridloom/stream"
+)
+
+// ownerLog gives package stream's log to aggregate, which does not know it.
+type ownerLog struct{ *stream.Stream }
+
+// Follow implements aggregate.Log.
+func (l ownerLog) Follow(ctx context.Context, partition int, head gridloom.Head) (aggregate.Reader, error) {
+	r, err := l.Stream.Follow(ctx, partition, head)
+	if err != nil {
+		return nil, err // a nil *stream.Reader must not become a non-nil interface
+	}
+	return ownerReader{r}, nil
+}
+
+// ownerReader gives stream's messages to aggregate as frames.
+type ownerReader struct{ r *stream.Reader }
+
+// Next implements aggregate.Reader.
+func (o ownerReader) Next(ctx context.Context) ([]aggregate.Frame, error) {
+	msgs, err := o.r.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	frames := make([]aggregate.Frame, len(msgs))
+	for i, m := range msgs {
+		frames[i] = aggregate.Frame{Sequence: m.Sequence, LoggedAt: m.LoggedAt, Data: m.Data}
+	}
+	return frames, nil
+}
+
+// Close implements aggregate.Reader.
+func (o ownerReader) Close() { o.r.Close() }
+
+// ingestLog is the log as ingest sees it, with the fault points of crash tests.
+type ingestLog struct {
+	s     *stream.Stream
+	fault func(string)
+}
+
+// Append implements ingest.Log.
+func (l ingestLog) Append(ctx context.Context, partition int, frame []byte) (uint64, error) {
+	l.fault("append.sealed")
+	seq, err := l.s.Append(ctx, partition, frame)
+	if err == nil {
+		l.fault("append.stored")
+	}
+	return seq, err
+}

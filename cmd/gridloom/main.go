@@ -1,0 +1,87 @@
+// Command gridloom is the telemetry pipeline of a smart grid in one binary.
+//
+// main.go chooses the command. up.go runs everything in one process on one data
+// directory (datadir.go), wired by pipeline.go through the adapters of wire-up in
+// adapters.go; demo.go adds a simulated neighbourhood, progress.go the line that
+// tells how it goes. inspect.go prints any file or head, repair.go restores
+// heads. fault.go lets crash tests kill the process at named points.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	_ "time/tzdata" // zones do not depend on the machine
+)
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitError = 1 // one line on stderr says what and how to mend it
+	exitUsage = 2
+)
+
+// version is set by the build (-ldflags "-X main.version=…").
+var version = "dev"
+
+const usage = `gridloom is the telemetry pipeline of a smart grid.
+
+  gridloom up [flags]         run everything in one process (add --demo for a simulated neighbourhood)
+  gridloom inspect KIND ...   print a log, head, manifest, segment, frame or spool, for people or --json
+  gridloom repair head        restore lost heads from the store, with every role stopped
+  gridloom version
+
+Run a command with -h for its flags.
+`
+
+// errUsage marks a mistake in how the command was called.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	var err error
+	switch args[0] {
+	case "up":
+		err = runUp(ctx, args[1:], stdout, stderr)
+	case "inspect":
+		err = runInspect(ctx, args[1:], stdout, stderr)
+	case "repair":
+		err = runRepair(ctx, args[1:], stdout, stderr)
+	case "version", "--version":
+		fmt.Fprintln(stdout, "gridloom", version)
+	case "help", "-h", "--help":
+		fmt.Fprint(stdout, usage)
+	default:
+		err = fmt.Errorf("%w: no command %q: gridloom help lists them", errUsage, args[0])
+	}
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(stderr, "gridloom:", strings.TrimPrefix(err.Error(), "usage: "))
+		return exitUsage
+	default:
+		fmt.Fprintln(stderr, "gridloom:", oneLine(err))
+		return exitError
+	}
+}
+
+// oneLine gives an error as one line.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
