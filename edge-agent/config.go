@@ -52,6 +52,7 @@ type options struct {
 	sim    device.SimConfig
 	replay device.ReplayConfig
 	lines  device.LinesConfig
+	input  string
 }
 
 // parse reads the arguments, then the environment for flags that were not given.
@@ -154,6 +155,7 @@ func (o *options) flags() *flag.FlagSet {
 	case "replay":
 		o.replayFlags(fs)
 	case "stdin":
+		fs.StringVar(&o.input, "input", "-", "`file` or named pipe instead of standard input; a named pipe has no end")
 		fs.Var(choice{&o.lines.StampArrival, "given", "arrival"}, "stamp", "readings without a time: `given` leaves them out, arrival dates them when they come")
 	}
 	return fs
@@ -224,9 +226,31 @@ func (o *options) newSource(stdin io.Reader, log *slog.Logger) (device.Source, *
 	case "replay":
 		s, err = device.NewReplay(o.replay, log)
 	default:
-		s = device.NewLines(o.lines, stdin, clock, log)
+		if stdin, err = o.openInput(stdin); err == nil {
+			s = device.NewLines(o.lines, stdin, clock, log)
+		}
 	}
 	return s, clock, err
+}
+
+// openInput opens what --input names; it stays open until the process ends.
+func (o *options) openInput(stdin io.Reader) (io.Reader, error) {
+	if o.input == "-" {
+		return stdin, nil
+	}
+	info, err := os.Stat(o.input)
+	if err != nil {
+		return nil, fmt.Errorf("--input: %w", err)
+	}
+	mode := os.O_RDONLY
+	if info.Mode()&os.ModeNamedPipe != 0 {
+		mode = os.O_RDWR // our own writing end keeps it from ending when a writer leaves
+	}
+	f, err := os.OpenFile(o.input, mode, 0)
+	if err != nil {
+		return nil, fmt.Errorf("--input: %w", err)
+	}
+	return f, nil
 }
 
 // credentials reads the files that flags name.

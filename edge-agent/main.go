@@ -16,6 +16,7 @@ import (
 	"syscall"
 	_ "time/tzdata" // devices seldom have a zone database; --zone needs one
 
+	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/edge-agent/agent"
 	"github.com/gridloom/gridloom/edge-agent/spool"
 )
@@ -49,7 +50,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	source, clock, err := o.newSource(stdin, log)
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "edge-agent: %v\n", err)
-		return exitUsage
+		if errors.Is(err, gridloom.ErrInvalid) {
+			return exitUsage
+		}
+		return exitStart
 	}
 	cfg := o.agent
 	cfg.Clock, cfg.Logger, cfg.Version = clock, log, version()
@@ -64,6 +68,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	a, err := agent.New(cfg, source)
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "edge-agent: %v\n", err)
+		if errors.Is(err, gridloom.ErrInvalid) {
+			return exitUsage
+		}
 		return exitStart
 	}
 	log.Info("agent starts", "version", cfg.Version, "source", o.source, "spool", cfg.Dir,
