@@ -207,3 +207,25 @@ func fuzzSegments(f *testing.F, kind Kind) {
 	}
 	f.Fuzz(func(_ *testing.T, data []byte) { _ = drainBytes(kind, data) })
 }
+
+// TestListThatLiesIsRefused gives a footer whose schema claims 2^32-1 elements:
+// Arrow would make room for them, which is more memory than there is.
+func TestListThatLiesIsRefused(t *testing.T) {
+	footer := []byte{0x29, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x0f, 0}
+	data := append([]byte("PAR1"), footer...)
+	data = append(data, byte(len(footer)), 0, 0, 0)
+	data = append(data, "PAR1"...)
+	if err := checkFooter(data); err == nil {
+		t.Error("taken")
+	}
+	s, _ := newStore(t, StoreOptions{})
+	for _, seg := range writeOneOfEach(t, s) {
+		whole, err := s.blobs.Get(t.Context(), seg.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := checkFooter(whole); err != nil {
+			t.Errorf("%s as written: %v", seg.Kind, err)
+		}
+	}
+}

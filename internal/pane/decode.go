@@ -14,7 +14,7 @@ import (
 )
 
 // maxGroupRows bounds a row group that is read.
-const maxGroupRows = 1 << 22
+const maxGroupRows = 1 << 20
 
 // decoder reads the columns of one segment. Arrow's reader parses the file's
 // metadata; pages and values are decoded here, only those of the rows that are
@@ -36,6 +36,9 @@ type decoder struct {
 
 // newDecoder opens a segment of these fields, or of these and others that a newer build added at the end.
 func newDecoder(mem memory.Allocator, data []byte, fields []field) (*decoder, error) {
+	if err := checkFooter(data); err != nil {
+		return nil, err
+	}
 	r, err := file.NewParquetReader(bytes.NewReader(data), file.WithReadProps(parquet.NewReaderProperties(mem)))
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package pane
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/apache/arrow/go/v15/parquet"
@@ -158,9 +159,11 @@ const (
 	thriftI64    = 6
 	thriftDouble = 7
 	thriftBinary = 8
+	thriftList   = 9
+	thriftSet    = 10
 	thriftStruct = 12
 
-	maxThriftDepth = 8
+	maxThriftDepth = 16
 )
 
 func (t *thrift) byte() byte {
@@ -246,7 +249,52 @@ func (t *thrift) skip(kind byte, depth int) {
 		t.pass(t.unsigned())
 	case thriftStruct:
 		t.fields(func(_ int16, kind byte) { t.skip(kind, depth+1) })
+	case thriftList, thriftSet:
+		t.list(depth)
 	default:
-		t.bad = true // lists, sets and maps do not occur in page headers
+		t.bad = true // Parquet has no maps
 	}
+}
+
+// list passes over a list. Each element takes a byte or more, so that a count
+// above the bytes that are left is a lie.
+func (t *thrift) list(depth int) {
+	b := t.byte()
+	kind, count := b&15, uint64(b>>4)
+	if count == 15 {
+		count = t.unsigned()
+	}
+	if count > uint64(len(t.src)) {
+		t.bad = true
+	}
+	for range count {
+		if t.bad {
+			return
+		}
+		if kind == thriftTrue || kind == thriftFalse {
+			t.byte() // a boolean outside of a structure is a byte of its own
+			continue
+		}
+		t.skip(kind, depth+1)
+	}
+}
+
+// checkFooter walks through a file's metadata before Arrow reads it: Arrow makes
+// room for as many elements as a damaged list claims to have, which may be more
+// memory than there is.
+func checkFooter(data []byte) error {
+	const tail = 8 // length of the metadata, magic
+	if len(data) < tail+4 || string(data[len(data)-4:]) != "PAR1" {
+		return errors.New("the end is not that of a Parquet file: cut off, or another file")
+	}
+	size := binary.LittleEndian.Uint32(data[len(data)-tail:])
+	if uint64(size) > uint64(len(data)-tail-4) {
+		return errShort
+	}
+	t := thrift{src: data[len(data)-tail-int(size) : len(data)-tail]}
+	t.fields(func(_ int16, kind byte) { t.skip(kind, 1) })
+	if t.bad {
+		return errors.New("the metadata at its end is damaged")
+	}
+	return nil
 }
