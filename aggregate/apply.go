@@ -80,9 +80,11 @@ func (p *partition) add(s *series, r *window.Reading, row *gridloom.Reading) {
 		p.hold(s, r, row)
 		return
 	}
+	held := s.state.Panes()
 	switch p.cfg.Window.Add(s.kind, &s.state, r) {
 	case window.Folded, window.Ranked:
 		p.current.add(row)
+		p.current.bytes += int64(s.state.Panes()-held) * paneBytes
 	case window.Duplicate:
 		p.duplicate()
 	case window.Disorder:

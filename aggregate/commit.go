@@ -33,6 +33,10 @@ type commit struct {
 	manifest  *pane.Manifest
 }
 
+// maxGrow bounds the panes that closePanes makes room for ahead: most of a large
+// fleet's panes stay open.
+const maxGrow = 1 << 16
+
 // commitResult is what save reports back to the loop.
 type commitResult struct {
 	c        *commit
@@ -84,7 +88,7 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	c.head = p.head
 	c.head.CommitID = p.cfg.NewID()
 	c.head.NextSeq, c.head.LastRef, c.head.LogTime = p.nextSeq, p.lastRef, p.logTime
-	p.frozen = &tail{readings: c.readings, panes: c.panes, bytes: p.current.bytes + int64(len(c.panes))*paneBytes}
+	p.frozen = &tail{readings: c.readings, panes: c.panes, bytes: p.current.bytes}
 	p.current = &tail{readings: p.spare}
 	p.spare = nil
 	p.account()
@@ -96,7 +100,12 @@ func (p *partition) prepare(final bool) (*commit, error) {
 // closePanes takes every pane that is closed and not yet committed as it is from
 // the states, leaving out those that a refold found unchanged in the store.
 func (p *partition) closePanes() []gridloom.Pane {
-	out := p.sparePanes
+	n := 0
+	for i := range p.table.series {
+		n += p.table.series[i].state.OpenPanes()
+	}
+	// Grown once rather than by doubling: fresh memory costs more than what is written to it.
+	out := slices.Grow(p.sparePanes, min(n, maxGrow))
 	p.sparePanes = nil
 	watermark, revision := p.watermark(), p.nextSeq-1
 	open := 0

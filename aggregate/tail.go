@@ -7,11 +7,12 @@ import (
 	"github.com/gridloom/gridloom/internal/pane"
 )
 
-// rowBytes and paneBytes are what a row of the tail counts against the commit
-// bounds: about its size in memory, strings being shared.
+// rowBytes and paneBytes are what a row and a new pane of the tail count against
+// the commit bounds: about their size in memory, strings being shared. A pane is
+// held twice, as the kernel's accumulator and, during a commit, as a row.
 const (
 	rowBytes  = 152
-	paneBytes = 208
+	paneBytes = 120 + 208
 )
 
 // tail is what is not yet in a segment: the raw rows of the frames after the

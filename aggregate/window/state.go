@@ -98,6 +98,9 @@ func (s *State) Carry() []byte {
 	return b.append(nil, s.bound)
 }
 
+// Panes returns the number of panes that s holds, emitted or not.
+func (s *State) Panes() int { return len(s.panes) }
+
 // OpenPanes returns the number of panes that Close has not emitted as they are.
 func (s *State) OpenPanes() int {
 	n := 0
