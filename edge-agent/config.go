@@ -42,7 +42,7 @@ type options struct {
 	version, check bool
 	logFormat      string
 	logLevel       slog.Level
-	clock          device.ClockMode
+	clock          string
 	clockWait      time.Duration
 	passwordFile   string
 	ca, cert, key  string
@@ -112,6 +112,7 @@ func fromEnvironment(fs *flag.FlagSet, getenv func(string) string) error {
 func (o *options) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("edge-agent", flag.ContinueOnError)
 	c := &o.agent
+	c.SpoolMax, c.BatchBytes, o.logFormat, o.clock = 64<<20, 64<<10, "text", "auto" // a Var shows what it finds as its default
 	fs.StringVar(&c.Connect, "connect", "mqtt://127.0.0.1:1883", "`server`: mqtt://host:1883, or mqtts://host:8883 with TLS")
 	fs.StringVar(&c.Site, "site", "home", "`name` of the site in the topic")
 	fs.StringVar(&c.Agent, "agent", hostname(), "`name` of this agent, unique in its site")
@@ -126,27 +127,21 @@ func (o *options) flags() *flag.FlagSet {
 
 	fs.StringVar(&c.Dir, "spool", "gridloom-spool", "`directory` that keeps what is not acknowledged")
 	fs.Var((*byteSize)(&c.SpoolMax), "spool-max", "how many `bytes` the spool may take, such as 64MiB")
-	c.SpoolMax = 64 << 20
-	fs.Var(choice{&c.DropOldest, "refuse", "drop-oldest"}, "when-full", "what a full spool does: `refuse` new readings or drop-oldest; files that are replayed at speed 0 wait instead")
-	fs.Var((*syncPolicy)(&c.Sync), "sync", "when the spool is fsynced: `reading` (before a reading counts as taken), 1s, 10s or another time")
+	fs.Var(choice{&c.DropOldest, "refuse", "drop-oldest"}, "when-full", "`what` a full spool does: refuse new readings, or drop-oldest; files that are replayed at speed 0 wait instead")
+	fs.Var((*syncPolicy)(&c.Sync), "sync", "`when` the spool is fsynced: reading (before a reading counts as taken), 1s, 10s or another time")
 	fs.IntVar(&c.BatchReadings, "batch-readings", 500, "a batch is sent at this many `readings`")
 	fs.Var((*byteSizeInt)(&c.BatchBytes), "batch-bytes", "or at about this many `bytes`, 1KiB to 512KiB")
-	c.BatchBytes = 64 << 10
-	fs.DurationVar(&c.BatchAge, "batch-age", time.Second, "or when its first reading is this `old`")
+	fs.DurationVar(&c.BatchAge, "batch-age", time.Second, "or when its first reading is older than this `time`")
 	fs.IntVar(&c.Window, "window", 32, "`batches` in flight")
-	fs.DurationVar(&c.AckTimeout, "ack-timeout", 2*time.Minute, "a connection is given up when a batch waits `longer` for its acknowledgement")
+	fs.DurationVar(&c.AckTimeout, "ack-timeout", 2*time.Minute, "a connection is given up when a batch waits longer than this `time` for its acknowledgement")
 	fs.DurationVar(&c.BackoffMax, "backoff-max", time.Minute, "longest `time` between two attempts to connect; the first is at most 1s")
 	fs.DurationVar(&c.StatusEvery, "status-every", time.Minute, "a status line in the log each `time`; 0 for none")
 	fs.BoolVar(&o.exitWhenDone, "exit-when-done", true, "end when the source has ended and all is acknowledged; =false stays connected")
 
-	fs.Func("clock", "auto holds readings until the clock is set, trust believes it as it is: `auto`", func(s string) (err error) {
-		o.clock, err = device.ParseClockMode(s)
-		return err
-	})
-	fs.DurationVar(&o.clockWait, "clock-wait", device.DefaultClockWait, "how long after boot a running clock may take to be synchronised; after that its readings are marked CLOCK_SUSPECT")
+	fs.Var(oneOf{&o.clock, []string{"auto", "trust"}}, "clock", "`how` the device's own clock is taken: auto holds what it dates until it is set, trust believes it as it is")
+	fs.DurationVar(&o.clockWait, "clock-wait", device.DefaultClockWait, "how much `time` after boot a running clock gets to be synchronised; after that what it dates is marked CLOCK_SUSPECT")
 	fs.Var(oneOf{&o.logFormat, []string{"text", "json"}}, "log", "`format` of the log on standard error: text or json")
-	o.logFormat = "text"
-	fs.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
+	fs.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "`level` from which lines are logged: DEBUG, INFO, WARN or ERROR")
 	fs.BoolVar(&o.check, "check", false, "check flags, environment and certificates, then end")
 	fs.BoolVar(&o.version, "version", false, "print the version and end")
 	switch o.source {
@@ -156,20 +151,20 @@ func (o *options) flags() *flag.FlagSet {
 		o.replayFlags(fs)
 	case "stdin":
 		fs.StringVar(&o.input, "input", "-", "`file` or named pipe instead of standard input; a named pipe has no end")
-		fs.Var(choice{&o.lines.StampArrival, "given", "arrival"}, "stamp", "readings without a time: `given` leaves them out, arrival dates them when they come")
+		fs.Var(choice{&o.lines.StampArrival, "given", "arrival"}, "stamp", "`which` time a reading without one gets: given leaves it out, arrival dates it when it comes")
 	}
 	return fs
 }
 
 func (o *options) simFlags(fs *flag.FlagSet) {
 	s := &o.sim
-	fs.Uint64Var(&s.Seed, "seed", 1, "the same `seed` makes the same households")
-	fs.IntVar(&s.Meters, "meters", 10, "how `many` meters")
+	fs.Uint64Var(&s.Seed, "seed", 1, "`number` that decides what the households are like")
+	fs.IntVar(&s.Meters, "meters", 10, "`number` of meters")
 	fs.IntVar(&s.First, "first-meter", 1, "`number` of the first meter")
 	fs.StringVar(&s.Prefix, "meter-prefix", "sim-", "`text` before the number in meter ids")
 	fs.DurationVar(&s.Every, "every", 10*time.Second, "`time` between two objects of a meter")
 	fs.Var((*instant)(&s.From), "from", "start a virtual clock at this `instant` (RFC 3339) instead of now")
-	fs.DurationVar(&s.For, "for", 0, "end after this much of its `time`; 0 never")
+	fs.DurationVar(&s.For, "for", 0, "end after this `time`, by its own clock; 0 never")
 	fs.Float64Var(&s.Speed, "speed", 0, "with --from: `times` real time; 0 as fast as acknowledged")
 }
 
@@ -179,14 +174,14 @@ func (o *options) replayFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&r.NoHeader, "no-header", false, "the files have no line of names")
 	fs.StringVar(&r.Register, "register", "energy_import", "`register` of the column value, by alias or OBIS code")
 	fs.DurationVar(&r.Length, "length", 0, "`length` of interval readings, such as 30m; 0 for readings at an instant")
-	fs.Var(choice{&r.LabelEnd, "start", "end"}, "label", "the time of an interval is its `start` or its end")
+	fs.Var(choice{&r.LabelEnd, "start", "end"}, "label", "`which` instant of an interval its time is: start or end")
 	fs.StringVar(&r.Unit, "unit", "", "`unit` of the values, such as kWh (default the register's)")
 	fs.StringVar(&r.Separator, "separator", ",", "`character` between fields, or tab")
 	fs.StringVar(&r.Decimal, "decimal", ".", "decimal `mark`")
 	fs.StringVar(&r.Layout, "time-layout", "auto", "`layout` of times as Go writes it, such as '2006-01-02 15:04:05', or unix, unixms, auto")
 	fs.StringVar(&r.Zone, "zone", "UTC", "`zone` of times without an offset, such as Europe/Amsterdam")
 	fs.Float64Var(&r.Speed, "speed", 0, "`times` real time; 0 as fast as acknowledged")
-	fs.Func("shift-to", "`now` moves all times so that the last reading (speed 0) or the first (else) ends now", func(s string) error {
+	fs.Func("shift-to", "`instant` to move all times to: now, which the last reading (speed 0) or the first (else) then ends at", func(s string) error {
 		if s != "now" {
 			return errors.New("want now")
 		}
@@ -216,10 +211,13 @@ func (o *options) complete(files []string) error {
 }
 
 func (o *options) newSource(stdin io.Reader, log *slog.Logger) (device.Source, *device.Clock, error) {
-	clock := device.NewClock(o.clock)
+	mode, err := device.ParseClockMode(o.clock)
+	if err != nil {
+		return nil, nil, err
+	}
+	clock := device.NewClock(mode)
 	clock.Wait = o.clockWait
 	var s device.Source
-	var err error
 	switch o.source {
 	case "sim":
 		s, err = device.NewSim(o.sim, clock)
