@@ -189,8 +189,10 @@ func (r *rig) want() map[string]gridloom.Pane {
 		for j := range c.Len() {
 			x := c.Reading(j)
 			s := gridloom.Series{Meter: x.Meter, Register: x.Register}
-			bySeries[s] = append(bySeries[s], window.Reading{Start: x.Start, Length: x.Length, Value: x.Value, Void: x.Void, Quality: x.Quality,
-				Order: x.Order, Sequence: f.Sequence, Place: uint32(j), LoggedAt: logTime, Serial: x.Serial})
+			bySeries[s] = append(bySeries[s], window.Reading{
+				Start: x.Start, Length: x.Length, Value: x.Value, Void: x.Void, Quality: x.Quality,
+				Order: x.Order, Sequence: f.Sequence, Place: uint32(j), LoggedAt: logTime, Serial: x.Serial,
+			})
 		}
 	}
 	out := map[string]gridloom.Pane{}
