@@ -346,14 +346,18 @@ func printFrame(w io.Writer, c *inspectConfig, f frameAt, rows bool) error {
 		return fmt.Errorf("frame %d: %w", f.Sequence, err)
 	}
 	if c.json {
-		o := map[string]any{"sequence": f.Sequence, "logged_at": f.LoggedAt.String(), "kind": info.Kind.String(), "generation": info.Generation, "partition": info.Partition,
-			"readings": info.Readings, "bytes": len(f.Data), "crc": wire.CRC(f.Data)}
+		o := map[string]any{
+			"sequence": f.Sequence, "logged_at": f.LoggedAt.String(), "kind": info.Kind.String(), "generation": info.Generation, "partition": info.Partition,
+			"readings": info.Readings, "bytes": len(f.Data), "crc": wire.CRC(f.Data),
+		}
 		if rows {
 			var list []map[string]any
 			for i := range cols.Len() {
 				r := cols.Reading(i)
-				list = append(list, map[string]any{"meter": r.Meter, "register": r.Register.Info().Code, "start": r.Start.String(), "length_ms": r.Length,
-					"value_milli": r.Value, "void": r.Void, "quality": r.Quality.Names(), "order": r.Order.String(), "serial": r.Serial, "agent": r.Agent})
+				list = append(list, map[string]any{
+					"meter": r.Meter, "register": r.Register.Info().Code, "start": r.Start.String(), "length_ms": r.Length,
+					"value_milli": r.Value, "void": r.Void, "quality": r.Quality.Names(), "order": r.Order.String(), "serial": r.Serial, "agent": r.Agent,
+				})
 			}
 			o["rows"] = list
 		}
