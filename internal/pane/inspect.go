@@ -193,22 +193,43 @@ func sampleReading(r *gridloom.Reading) pairs {
 		value = r.Value
 	}
 	return pairs{
-		{"register", r.Register.Info().Code}, {"meter", r.Meter}, {"start", gridTime(r.Start)}, {"length", r.Length},
-		{"value", value}, {"quality", r.Quality.Names()}, {"order", r.Order.String()}, {"sequence", r.Sequence}, {"place", r.Place},
-		{"logged_at", gridTime(r.LoggedAt)}, {"serial", r.Serial}, {"agent", r.Agent},
+		{"register", r.Register.Info().Code},
+		{"meter", r.Meter},
+		{"start", gridTime(r.Start)},
+		{"length", r.Length},
+		{"value", value},
+		{"quality", r.Quality.Names()},
+		{"order", r.Order.String()},
+		{"sequence", r.Sequence},
+		{"place", r.Place},
+		{"logged_at", gridTime(r.LoggedAt)},
+		{"serial", r.Serial},
+		{"agent", r.Agent},
 	}
 }
 
 func samplePane(p *gridloom.Pane) pairs {
 	ps := pairs{
-		{"register", p.Register.Info().Code}, {"meter", p.Meter}, {"start", gridTime(p.Start)}, {"length", p.Length},
-		{"revision", p.Revision}, {"computed_at", gridTime(p.ComputedAt)}, {"closed", p.Closed}, {"n", p.N},
-		{"coverage", p.Coverage}, {"quality", p.Quality.Names()},
+		{"register", p.Register.Info().Code},
+		{"meter", p.Meter},
+		{"start", gridTime(p.Start)},
+		{"length", p.Length},
+		{"revision", p.Revision},
+		{"computed_at", gridTime(p.ComputedAt)},
+		{"closed", p.Closed},
+		{"n", p.N},
+		{"coverage", p.Coverage},
+		{"quality", p.Quality.Names()},
 	}
 	if p.N > 0 {
 		ps = append(ps, pairs{
-			{"sum", p.Sum}, {"min", p.Min}, {"max", p.Max}, {"first", p.First}, {"last", p.Last},
-			{"first_at", gridTime(p.FirstAt)}, {"last_at", gridTime(p.LastAt)},
+			{"sum", p.Sum},
+			{"min", p.Min},
+			{"max", p.Max},
+			{"first", p.First},
+			{"last", p.Last},
+			{"first_at", gridTime(p.FirstAt)},
+			{"last_at", gridTime(p.LastAt)},
 		}...)
 	}
 	if p.TimeWeighted != (gridloom.Int128{}) {

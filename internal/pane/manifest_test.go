@@ -210,7 +210,8 @@ func FuzzManifest(f *testing.F) {
 	snap := listed(3)
 	for _, v := range []any{
 		Manifest{Format: 1, Recent: []Segment{listed(0)}, Snapshot: &snap, Days: []DayRef{{FileRef: gridloom.FileRef{Path: "a"}}}},
-		sealed{Format: 1, Segments: []Segment{listed(0)}}, sealed{Format: 1, Days: []DayRef{{FileRef: gridloom.FileRef{Path: "a"}}}},
+		sealed{Format: 1, Segments: []Segment{listed(0)}},
+		sealed{Format: 1, Days: []DayRef{{FileRef: gridloom.FileRef{Path: "a"}}}},
 	} {
 		data, err := json.Marshal(v)
 		if err != nil {

@@ -175,9 +175,18 @@ var intColumns = [...]struct {
 	at  int
 	bit PaneColumns
 }{
-	{paneRevision, ColRevision}, {paneComputedAt, ColComputedAt}, {paneN, ColN}, {paneCoverage, ColCoverage}, {paneQuality, ColQuality},
-	{paneSum, ColSum}, {paneMin, ColMin}, {paneMax, ColMax}, {paneFirst, ColFirst}, {paneLast, ColLast},
-	{paneFirstAt, ColFirst}, {paneLastAt, ColLast},
+	{paneRevision, ColRevision},
+	{paneComputedAt, ColComputedAt},
+	{paneN, ColN},
+	{paneCoverage, ColCoverage},
+	{paneQuality, ColQuality},
+	{paneSum, ColSum},
+	{paneMin, ColMin},
+	{paneMax, ColMax},
+	{paneFirst, ColFirst},
+	{paneLast, ColLast},
+	{paneFirstAt, ColFirst},
+	{paneLastAt, ColLast},
 }
 
 // paneColumns holds the decoded rows of one row group.
