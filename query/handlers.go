@@ -155,8 +155,15 @@ func (s *Server) oneMeter(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	t := &table{noun: "registers", head: []field{{"meter", kindString, text(meter)}, {"partition", kindInt, number(partition)}}, columns: []column{
-		{name: "register"}, {name: "code"}, {name: "kind"}, {name: "unit"}, {name: "serial"}, {name: "last_at", kind: kindInstant},
-		{name: "last_length", kind: kindSpan}, {"last_value", kindDecimal, thousandths}, {name: "last_quality", kind: kindQuality},
+		{name: "register"},
+		{name: "code"},
+		{name: "kind"},
+		{name: "unit"},
+		{name: "serial"},
+		{name: "last_at", kind: kindInstant},
+		{name: "last_length", kind: kindSpan},
+		{"last_value", kindDecimal, thousandths},
+		{name: "last_quality", kind: kindQuality},
 	}}
 	return s.answer(w, r, f, t, func(enc encoder) error {
 		for _, i := range infos {
@@ -189,13 +196,25 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	}
 	states = s.withUnowned(r.Context(), states)
 	t := &table{noun: "partitions", head: []field{
-		{"version", kindString, textOrNull(s.cfg.Version)}, {"now", kindInstant, instant(s.cfg.Now())},
-		{"window", kindSpan, number(int64(s.cfg.Window.Width))}, {"ready", kindBool, truth(len(notRunning(states, s.cfg.Partitions)) == 0)},
+		{"version", kindString, textOrNull(s.cfg.Version)},
+		{"now", kindInstant, instant(s.cfg.Now())},
+		{"window", kindSpan, number(int64(s.cfg.Window.Width))},
+		{"ready", kindBool, truth(len(notRunning(states, s.cfg.Partitions)) == 0)},
 	}, columns: []column{
-		{name: "generation", kind: kindInt}, {name: "partition", kind: kindInt}, {name: "state"}, {name: "problem"},
-		{name: "epoch", kind: kindInt}, {name: "owner"}, {name: "next_seq", kind: kindInt}, {name: "committed_seq", kind: kindInt},
-		{name: "lag", kind: kindInt}, {name: "watermark", kind: kindInstant}, {name: "log_time", kind: kindInstant},
-		{name: "last_commit", kind: kindInstant}, {name: "series", kind: kindInt}, {name: "open_panes", kind: kindInt},
+		{name: "generation", kind: kindInt},
+		{name: "partition", kind: kindInt},
+		{name: "state"},
+		{name: "problem"},
+		{name: "epoch", kind: kindInt},
+		{name: "owner"},
+		{name: "next_seq", kind: kindInt},
+		{name: "committed_seq", kind: kindInt},
+		{name: "lag", kind: kindInt},
+		{name: "watermark", kind: kindInstant},
+		{name: "log_time", kind: kindInstant},
+		{name: "last_commit", kind: kindInstant},
+		{name: "series", kind: kindInt},
+		{name: "open_panes", kind: kindInt},
 		{name: "tail_bytes", kind: kindInt},
 	}}
 	return s.answer(w, r, f, t, func(enc encoder) error {
@@ -252,8 +271,16 @@ func (s *Server) listRejects(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	t := &table{noun: "rejects", columns: []column{
-		{name: "sequence", kind: kindInt}, {name: "at", kind: kindInstant}, {name: "reason"}, {name: "detail"}, {name: "place"},
-		{name: "topic"}, {name: "client"}, {name: "payload"}, {name: "payload_encoding"}, {name: "cut", kind: kindBool},
+		{name: "sequence", kind: kindInt},
+		{name: "at", kind: kindInstant},
+		{name: "reason"},
+		{name: "detail"},
+		{name: "place"},
+		{name: "topic"},
+		{name: "client"},
+		{name: "payload"},
+		{name: "payload_encoding"},
+		{name: "cut", kind: kindBool},
 	}}
 	return s.answer(w, r, f, t, func(enc encoder) error {
 		for _, x := range rejects {

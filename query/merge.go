@@ -46,7 +46,8 @@ func newCodeOrder() codeOrder {
 	return order
 }
 
-func (o codeOrder) ofPane(p *gridloom.Pane) key       { return key{o[p.Register], p.Meter, p.Start} }
+func (o codeOrder) ofPane(p *gridloom.Pane) key { return key{o[p.Register], p.Meter, p.Start} }
+
 func (o codeOrder) ofReading(r *gridloom.Reading) key { return key{o[r.Register], r.Meter, r.Start} }
 
 // tailRank is the rank of rows that an owner's tail holds: they replace stored ones.

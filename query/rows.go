@@ -16,11 +16,20 @@ func (sel *selection) unitOf(id gridloom.RegisterID) string {
 func windowTable(q *windowsQuery, head []field) *table {
 	dec := func(name string) column { return column{name, kindDecimal, q.scale} }
 	return &table{noun: "windows", head: head, columns: []column{
-		{name: "meter"}, {name: "register"}, {name: "unit"}, {name: "start", kind: kindInstant}, {name: "end", kind: kindInstant},
-		dec("energy"), {"coverage", kindDecimal, 6}, {name: "coverage_ms", kind: kindInt}, {name: "n", kind: kindInt},
+		{name: "meter"},
+		{name: "register"},
+		{name: "unit"},
+		{name: "start", kind: kindInstant},
+		{name: "end", kind: kindInstant},
+		dec("energy"),
+		{"coverage", kindDecimal, 6},
+		{name: "coverage_ms", kind: kindInt},
+		{name: "n", kind: kindInt},
 		dec("sum"), dec("min"), dec("max"), dec("mean"), dec("first"), dec("last"),
-		{name: "quality", kind: kindQuality}, {name: "closed", kind: kindBool},
-		{name: "revision", kind: kindInt}, {name: "computed_at", kind: kindInstant},
+		{name: "quality", kind: kindQuality},
+		{name: "closed", kind: kindBool},
+		{name: "revision", kind: kindInt},
+		{name: "computed_at", kind: kindInstant},
 	}}
 }
 
@@ -68,10 +77,18 @@ func groupTable(q *windowsQuery, head []field) *table {
 		name, members = "meter", "registers"
 	}
 	return &table{noun: "windows", head: head, columns: []column{
-		{name: name}, {name: "unit"}, {name: "start", kind: kindInstant}, {name: "end", kind: kindInstant},
-		{name: members, kind: kindInt}, dec("energy"), dec("mean"), dec("sum"), {"coverage", kindDecimal, 6},
-		{name: "n", kind: kindInt}, dec("min"), dec("max"), {name: "quality", kind: kindQuality},
-		{name: "closed", kind: kindBool}, {name: "computed_at", kind: kindInstant},
+		{name: name},
+		{name: "unit"},
+		{name: "start", kind: kindInstant},
+		{name: "end", kind: kindInstant},
+		{name: members, kind: kindInt},
+		dec("energy"), dec("mean"), dec("sum"),
+		{"coverage", kindDecimal, 6},
+		{name: "n", kind: kindInt},
+		dec("min"), dec("max"),
+		{name: "quality", kind: kindQuality},
+		{name: "closed", kind: kindBool},
+		{name: "computed_at", kind: kindInstant},
 	}}
 }
 
@@ -106,8 +123,14 @@ func groupRows(q *windowsQuery, enc encoder) func(g *group, start gridloom.Milli
 // readingTable describes the rows of /readings.
 func readingTable(q *readingsQuery, head []field) *table {
 	t := &table{noun: "readings", head: head, columns: []column{
-		{name: "meter"}, {name: "register"}, {name: "unit"}, {name: "start", kind: kindInstant}, {name: "length", kind: kindSpan},
-		{"value", kindDecimal, q.scale}, {name: "quality", kind: kindQuality}, {name: "serial"},
+		{name: "meter"},
+		{name: "register"},
+		{name: "unit"},
+		{name: "start", kind: kindInstant},
+		{name: "length", kind: kindSpan},
+		{"value", kindDecimal, q.scale},
+		{name: "quality", kind: kindQuality},
+		{name: "serial"},
 	}}
 	if q.history {
 		t.columns = append(t.columns, column{name: "void", kind: kindBool}, column{name: "order"}, column{name: "sequence", kind: kindInt},

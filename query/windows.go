@@ -103,7 +103,8 @@ func (s *Server) listReadings(w http.ResponseWriter, r *http.Request) error {
 // head is what an answer says once, before its rows.
 func (sel *selection) head(sc *scan) []field {
 	head := []field{
-		{"from", kindInstant, instant(sel.from)}, {"to", kindInstant, instant(sel.to)},
+		{"from", kindInstant, instant(sel.from)},
+		{"to", kindInstant, instant(sel.to)},
 		{"partial", kindBool, truth(isPartial(sc.snaps))},
 	}
 	if sel.asOf != 0 {
