@@ -54,8 +54,10 @@ func read(tb testing.TB, s *stream.Stream, partition int, head gridloom.Head, n 
 
 func newHead(s *stream.Stream, partition int, commit string) gridloom.Head {
 	l := s.Layout()
-	return gridloom.Head{Format: gridloom.HeadFormat, Generation: l.Generation, Partition: partition, Epoch: 1,
-		Owner: "o1", Node: "n1", CommitID: commit, NextSeq: 1, StreamCreated: l.Created}
+	return gridloom.Head{
+		Format: gridloom.HeadFormat, Generation: l.Generation, Partition: partition, Epoch: 1,
+		Owner: "o1", Node: "n1", CommitID: commit, NextSeq: 1, StreamCreated: l.Created,
+	}
 }
 
 func TestFramesComeBackInOrderPerPartitionAcrossRestart(t *testing.T) {
