@@ -71,6 +71,7 @@ type partition struct {
 	frameAgents  []string
 	frameSerials []string
 
+	batch  []Frame // handed over and not yet folded in
 	frames chan []Frame
 	asks   chan func(*partition, error)
 	toSave chan *commit
@@ -203,12 +204,17 @@ func (p *partition) own(ctx context.Context) error {
 
 // loop is the life of an owned partition. It returns nil when ctx ends.
 func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
+	always := make(chan struct{})
+	close(always)
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
 		frames, asks := p.frames, p.asks
+		var more <-chan struct{}
 		if held := p.counted; held >= 2*p.cfg.CommitBytes || p.budget.full() && held > 0 {
 			frames = nil // lag shows; ingest goes on
+		} else if len(p.batch) > 0 {
+			frames, more = nil, always
 		}
 		if !p.caughtUp {
 			asks = nil
@@ -221,8 +227,9 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 				return nil
 			}
 			return err
-		case batch := <-frames:
-			if err := p.applyAll(batch); err != nil {
+		case p.batch = <-frames:
+		case <-more:
+			if err := p.applyNext(); err != nil {
 				return err
 			}
 		case ask := <-asks:
@@ -249,23 +256,16 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 	}
 }
 
-// applyAll folds a batch in. Questions are answered between two frames: a batch
-// after an outage can be long.
-func (p *partition) applyAll(batch []Frame) error {
-	for i := range batch {
-		if err := p.apply(&batch[i]); err != nil {
-			return err
-		}
-		p.caughtUp = p.caughtUp || p.nextSeq > p.goal
-		if !p.caughtUp {
-			continue
-		}
-		select {
-		case ask := <-p.asks:
-			ask(p, nil)
-		default:
-		}
+// applyNext folds the next frame of the batch in. The loop looks at questions and
+// commits between two frames: a batch after an outage can hold a million readings.
+func (p *partition) applyNext() error {
+	f := &p.batch[0]
+	if err := p.apply(f); err != nil {
+		return err
 	}
+	f.Data = nil
+	p.batch = p.batch[1:]
+	p.caughtUp = p.caughtUp || p.nextSeq > p.goal
 	p.lastFrame = p.cfg.Clock()
 	p.account()
 	return nil

@@ -49,11 +49,16 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 	}
 	out := &pane.Tail{Head: p.head, LogTime: p.logTime, Watermark: p.watermark(), NextSeq: p.nextSeq}
 	pick := newPicker(sel)
-	p.eachTailReading(func(r *gridloom.Reading) {
-		if pick.series(r.Meter, r.Register) && pick.span(r.Start, r.Length) {
-			out.Readings = append(out.Readings, *r)
-		}
-	})
+	if sel.Only != pane.KindPane {
+		p.eachTailReading(func(r *gridloom.Reading) {
+			if pick.series(r.Meter, r.Register) && pick.span(r.Start, r.Length) {
+				out.Readings = append(out.Readings, *r)
+			}
+		})
+	}
+	if sel.Only == pane.KindRaw {
+		return out, nil
+	}
 
 	// The state of a series tells the newest form of each pane that it still holds,
 	// so it goes over what the commit in flight has frozen.

@@ -199,3 +199,9 @@ func checkKept(snaps []*snapshot, q *selection) error {
 	}
 	return nil
 }
+
+// only asks owners for rows of one kind.
+func only(sel pane.Selector, kind pane.Kind) pane.Selector {
+	sel.Only = kind
+	return sel
+}

@@ -8,6 +8,7 @@ type Selector struct {
 	Registers []gridloom.RegisterID // nil means all
 	From, To  gridloom.Millis       // rows that overlap [From, To), an instant counting as a span of 1 ms; To 0 means no end
 	After     uint64                // raw rows only: those with a Sequence above it
+	Only      Kind                  // of a tail: KindRaw or KindPane; "" means both
 }
 
 // Tail is one consistent answer of a partition's owner: the manifest that its head
