@@ -57,14 +57,15 @@ type partition struct {
 	lastRef gridloom.FrameRef
 	logTime gridloom.Millis
 
-	unsaved      bool // a frame with content was read since the last commit
-	openPanes    int
-	closedUpTo   gridloom.Millis
-	lastCommit   time.Time
-	lastSnapshot time.Time
-	lastFrame    time.Time
-	goal         uint64 // sequence to read to before answering
-	caughtUp     bool
+	unsaved       bool // a frame with content was read since the last commit
+	openPanes     int
+	closedUpTo    gridloom.Millis
+	lastCommit    time.Time
+	lastSnapshot  time.Time
+	sinceSnapshot int // rows committed since
+	lastFrame     time.Time
+	goal          uint64 // sequence to read to before answering
+	caughtUp      bool
 
 	columns      wire.Columns
 	frameMeters  []uint32

@@ -60,7 +60,7 @@ func (p *partition) claimed(h gridloom.Head) gridloom.Head {
 func (p *partition) restore(ctx context.Context) error {
 	p.nextSeq, p.lastRef, p.logTime = p.head.NextSeq, p.head.LastRef, p.head.LogTime
 	p.current, p.frozen = &tail{}, nil
-	p.table = newTable()
+	p.table, p.disordered, p.sinceSnapshot = newTable(), nil, 0
 	w := p.cfg.Window
 	if p.head.Manifest.Path == "" {
 		p.manifest = &pane.Manifest{Format: pane.ManifestFormat, Width: w.Width, Lateness: w.Lateness, Bridge: w.Bridge}
@@ -130,6 +130,7 @@ func (p *partition) replayRaw(ctx context.Context, after uint64) error {
 		}
 		return 1
 	})
+	p.sinceSnapshot = len(items)
 	for i := range items {
 		it := &items[i]
 		s := &p.table.series[it.series]
