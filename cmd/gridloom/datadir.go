@@ -56,7 +56,11 @@ func openDataDir(path string, window time.Duration) (*dataDir, error) {
 		return nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
 	d := &dataDir{path: path, lock: lock}
-	if err := d.readMeta(window); err != nil {
+	err = d.readMeta(window)
+	if err == nil {
+		err = d.probe()
+	}
+	if err != nil {
 		lock.Close()
 		return nil, err
 	}
@@ -82,11 +86,25 @@ func (d *dataDir) readMeta(window time.Duration) error {
 		return fmt.Errorf("%s is damaged (%w): restore it from a backup; it holds format, window and node of this directory", name, err)
 	}
 	if d.meta.Format > dirFormat {
-		return fmt.Errorf("data directory %s has format %d, this gridloom knows up to %d: start a newer gridloom", d.path, d.meta.Format, dirFormat)
+		return fmt.Errorf("data directory %s has format %d, this gridloom knows up to %d: start a newer gridloom, or choose another directory with --data", d.path, d.meta.Format, dirFormat)
 	}
 	if have, err := time.ParseDuration(d.meta.Window); err != nil || have != window {
 		return fmt.Errorf("data directory %s was made with --window %s, and this start asks for %s: start with --window %s, or with a new directory",
 			d.path, d.meta.Window, window, d.meta.Window)
+	}
+	return nil
+}
+
+// probeBytes is more than what a start writes before it serves.
+const probeBytes = 256 << 10
+
+// probe fails if not even a start finds room. The log keeps a reserve for itself
+// (stream.Reserve), but somebody else's files may have taken that too.
+func (d *dataDir) probe() error {
+	name := d.sub("probe.tmp")
+	defer os.Remove(name)
+	if err := os.WriteFile(name, make([]byte, probeBytes), 0o644); err != nil {
+		return fmt.Errorf("data directory %s: %w: free some space or choose another with --data", d.path, reason(err))
 	}
 	return nil
 }
@@ -150,8 +168,7 @@ func writeFileSync(name string, v any) error {
 
 // reason strips the operation from a file error: the line has named the file already.
 func reason(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
 	}
 	return err

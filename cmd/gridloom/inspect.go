@@ -52,13 +52,15 @@ type inspectConfig struct {
 
 // runInspect prints a log, head, manifest, segment, frame or spool.
 func runInspect(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+	if len(args) == 0 {
+		return fmt.Errorf("%w: inspect what? log, head, manifest, segment, frame or spool; gridloom inspect -h tells more", errUsage)
+	}
+	if args[0] == "-h" || args[0] == "--help" {
 		fmt.Fprint(stderr, inspectUsage)
-		return fmt.Errorf("%w: inspect what?", errUsage)
+		return nil
 	}
 	c := inspectConfig{}
 	fs := flag.NewFlagSet("gridloom inspect", flag.ContinueOnError)
-	fs.SetOutput(stderr)
 	fs.Usage = func() { fmt.Fprint(stderr, inspectUsage) }
 	fs.StringVar(&c.data, "data", "./gridloom-data", "data `directory`")
 	fs.IntVar(&c.partition, "partition", -1, "one partition; all if not given")
@@ -70,11 +72,8 @@ func runInspect(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
 		c.file, rest = rest[0], rest[1:]
 	}
-	if err := fs.Parse(rest); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+	if err := parseFlags(fs, rest, stderr); err != nil {
+		return err
 	}
 	if c.file == "" && fs.NArg() > 0 {
 		c.file = fs.Arg(0)
@@ -184,7 +183,7 @@ func inspectHandler(s *stream.Stream) http.Handler {
 			http.Error(w, oneLine(err), http.StatusInternalServerError)
 			return
 		}
-		buf.WriteTo(w) // the reader went away at worst
+		_, _ = buf.WriteTo(w) // the reader went away at worst
 	})
 }
 
@@ -379,12 +378,12 @@ func printFrame(w io.Writer, c *inspectConfig, f frameAt, rows bool) error {
 }
 
 // describe prints a file of the store.
-func describe(w io.Writer, c *inspectConfig, name string, print func(io.Writer, []byte, pane.DescribeOptions) error) error {
+func describe(w io.Writer, c *inspectConfig, name string, show func(io.Writer, []byte, pane.DescribeOptions) error) error {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, reason(err))
 	}
-	if err := print(w, data, pane.DescribeOptions{JSON: c.json, Rows: c.count}); err != nil {
+	if err := show(w, data, pane.DescribeOptions{JSON: c.json, Rows: c.count}); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil

@@ -47,6 +47,7 @@ var errUsage = errors.New("usage")
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -85,3 +86,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // oneLine gives an error as one line.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// parseFlags parses args. A mistake is one line that names the flag; -h prints all of them.
+func parseFlags(fs *flag.FlagSet, args []string, stderr io.Writer) error {
+	fs.SetOutput(io.Discard)
+	help := fs.Usage
+	fs.Usage = func() {}
+	err := fs.Parse(args)
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, flag.ErrHelp):
+		return fmt.Errorf("%w: %w: %s -h lists the flags", errUsage, err, fs.Name())
+	}
+	fs.SetOutput(stderr)
+	if help != nil {
+		help()
+		return err
+	}
+	fmt.Fprintf(stderr, "Flags of %s:\n", fs.Name())
+	fs.PrintDefaults()
+	return err
+}

@@ -25,11 +25,17 @@ import (
 	"github.com/gridloom/gridloom/stream"
 )
 
-// How long each stage may take to stop; together with the rest they stay below 5 s.
+// When the parts of a stop must be done, counted from its beginning, so that all of
+// it stays below 5 s. A part that is late loses nothing: what ingest could not
+// store was not acknowledged, and what owners could not commit is in the log.
 const (
-	stopIngest = 1500 * time.Millisecond
-	stopOwners = 2500 * time.Millisecond
-	stopHTTP   = 300 * time.Millisecond
+	stopSources = 1 * time.Second
+	stopIngest  = 2800 * time.Millisecond
+	stopOwners  = 4200 * time.Millisecond
+	stopHTTP    = 4400 * time.Millisecond
+	stopLog     = 4700 * time.Millisecond
+
+	finishIngest = 1300 * time.Millisecond // for storing what was taken, of what the demo leaves of stopIngest
 )
 
 // pipeline is every stage in one process.
@@ -82,7 +88,7 @@ func openPipeline(ctx context.Context, cfg upConfig, dir *dataDir, logger *slog.
 		Window: win, Node: dir.meta.Node, Fault: fault, Logger: logger, Registerer: p.reg,
 	}, ownerLog{p.stream}, p.stream, store)
 	p.bridge, err = ingest.New(ingest.BridgeConfig{
-		Partitions: layout.Partitions, Generation: layout.Generation, Logger: logger, Registerer: p.reg,
+		Partitions: layout.Partitions, Generation: layout.Generation, FinishTimeout: finishIngest, Logger: logger, Registerer: p.reg,
 	}, ingestLog{p.stream, fault}, p.stream)
 	if err != nil {
 		return nil, err
@@ -92,7 +98,7 @@ func openPipeline(ctx context.Context, cfg upConfig, dir *dataDir, logger *slog.
 		RetainedFile: dir.sub("retained.json"), Logger: logger,
 	}, p.bridge)
 	if err != nil {
-		return nil, err
+		return nil, mqttError(cfg, err)
 	}
 	api, err := query.New(query.Config{
 		Partitions: layout.Partitions, Window: win, Logger: logger, Registerer: p.reg,
@@ -130,6 +136,19 @@ func listenReason(err error) error {
 		return op.Err
 	}
 	return err
+}
+
+// mqttError names the flag that mends a failed MQTT listener.
+func mqttError(cfg upConfig, err error) error {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "listen" {
+		return err
+	}
+	name, addr := "--mqtt", cfg.mqtt
+	if op.Addr != nil && op.Addr.String() == cfg.mqttTLS {
+		name, addr = "--mqtt-tls", cfg.mqttTLS
+	}
+	return fmt.Errorf("MQTT listener %s: %w: stop what uses it or choose another with %s", addr, listenReason(op), name)
 }
 
 // problems tells what keeps ingest and log from doing their whole job; the query
@@ -187,20 +206,38 @@ func (p *pipeline) run(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	p.bar.end()
 	p.logger.Info("stopping")
+	began := time.Now()
+	left := func(part time.Duration) time.Duration { return max(0, part-time.Since(began)) }
 
 	var errs []error
-	for _, s := range extra {
-		errs = append(errs, s.stop(stopIngest))
+	stop := func(s *stage, part time.Duration) {
+		err := s.stop(left(part))
+		if errors.Is(err, errLate) {
+			p.logger.Warn("not everything was finished; the next start and the devices do the rest", "err", err)
+			return
+		}
+		errs = append(errs, err)
 	}
-	errs = append(errs, mqtt.stop(stopIngest), owners.stop(stopOwners))
+	for _, s := range extra {
+		stop(s, stopSources)
+	}
+	stop(mqtt, stopIngest)
+	stop(owners, stopOwners)
 	web.cancel()
-	hctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopHTTP)
+	hctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), left(stopHTTP))
 	defer cancel()
 	if err := p.web.Shutdown(hctx); err != nil {
 		p.web.Close()
 	}
-	errs = append(errs, web.stop(stopHTTP))
-	p.close()
+	stop(web, stopHTTP)
+	closed := make(chan error, 1)
+	go func() { closed <- p.close() }() // ends with the process if it is late
+	select {
+	case err := <-closed:
+		errs = append(errs, err)
+	case <-time.After(left(stopLog)):
+		p.logger.Warn("the log was not closed in time; what was acknowledged is on disk")
+	}
 	if cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}

@@ -23,13 +23,12 @@ func runRepair(ctx context.Context, args []string, stdout, stderr io.Writer) err
 		return fmt.Errorf("%w: repair what? gridloom repair head [--data DIR]", errUsage)
 	}
 	fs := flag.NewFlagSet("gridloom repair head", flag.ContinueOnError)
-	fs.SetOutput(stderr)
 	data := fs.String("data", "./gridloom-data", "data `directory`; no role may run on it")
-	if err := fs.Parse(args[1:]); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+	if err := parseFlags(fs, args[1:], stderr); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("%w: repair head takes no arguments, and got %q", errUsage, fs.Arg(0))
 	}
 	dir, err := lockExisting(*data)
 	if err != nil {

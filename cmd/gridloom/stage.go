@@ -37,7 +37,10 @@ func startStage(name string, fail context.CancelCauseFunc, f func(context.Contex
 	return s
 }
 
-// stop ends the stage and waits for it, at most for limit.
+// errLate marks a stage that did not stop in its time. It goes on until the process ends.
+var errLate = errors.New("did not stop in time")
+
+// stop ends the stage and waits for it, at most for limit; then it is errLate.
 func (s *stage) stop(limit time.Duration) error {
 	s.cancel()
 	t := time.NewTimer(limit)
@@ -46,6 +49,6 @@ func (s *stage) stop(limit time.Duration) error {
 	case <-s.done:
 		return s.err
 	case <-t.C:
-		return fmt.Errorf("%s did not stop within %s", s.name, limit)
+		return fmt.Errorf("%s %w", s.name, errLate)
 	}
 }

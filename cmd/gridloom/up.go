@@ -39,7 +39,6 @@ type upConfig struct {
 func parseUp(args []string, stderr io.Writer) (upConfig, error) {
 	var c upConfig
 	fs := flag.NewFlagSet("gridloom up", flag.ContinueOnError)
-	fs.SetOutput(stderr)
 	fs.StringVar(&c.data, "data", "./gridloom-data", "data `directory`: log, segments, heads")
 	fs.StringVar(&c.mqtt, "mqtt", "127.0.0.1:1883", "`address` of the MQTT listener; port 0 takes a free one")
 	fs.StringVar(&c.http, "http", "127.0.0.1:8080", "`address` of the HTTP listener; port 0 takes a free one")
@@ -54,11 +53,8 @@ func parseUp(args []string, stderr io.Writer) (upConfig, error) {
 	fs.IntVar(&c.agents, "demo-agents", 10, "edge agents of the simulated neighbourhood")
 	fs.TextVar(&c.logLevel, "log", slog.LevelInfo, "log `level`: DEBUG, INFO, WARN or ERROR")
 	fs.Int64Var(&c.maxLog, "log-max-bytes", 0, "bound of the log in `bytes`; 0 chooses by the disk")
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return c, err
-		}
-		return c, fmt.Errorf("%w: %w", errUsage, err)
+	if err := parseFlags(fs, args, stderr); err != nil {
+		return c, err
 	}
 	if fs.NArg() > 0 {
 		return c, fmt.Errorf("%w: up takes no arguments, and got %q", errUsage, fs.Arg(0))
@@ -134,6 +130,9 @@ func runUp(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	bar := newProgress(stdout, isTerminal(stdout))
 	logger := obs.Logger(bar.wrap(stderr), cfg.logLevel)
 	p, err := openPipeline(ctx, cfg, dir, logger, fault)
+	if ctx.Err() != nil && p == nil {
+		return nil // told to stop while it started
+	}
 	if err != nil {
 		return err
 	}
