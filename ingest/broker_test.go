@@ -391,7 +391,7 @@ func TestPaho(t *testing.T) {
 }
 
 // pubProgram is the client of many devices and of those who try something out.
-const pubProgram = "mosquitto_pub (Debian: mosquitto-clients)" //nolint:misspell // it is its name
+const pubProgram = "mosquitto_pub (Debian: mosquitto-clients)"
 
 func TestMosquittoPub(t *testing.T) {
 	name, _, _ := strings.Cut(pubProgram, " ")
