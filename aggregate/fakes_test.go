@@ -3,6 +3,7 @@ package aggregate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -45,8 +46,8 @@ func (l *memLog) Append(_ context.Context, partition int, frame []byte) (uint64,
 func (l *memLog) LastSequence(_ context.Context, partition int) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := len(l.part) - 1; i >= 0; i-- {
-		if l.part[i] == partition {
+	for i, p := range slices.Backward(l.part) {
+		if p == partition {
 			return uint64(i + 1), nil
 		}
 	}

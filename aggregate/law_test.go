@@ -31,7 +31,6 @@ type rig struct {
 	worker *Worker
 	cancel context.CancelFunc
 	done   chan error
-	cfg    Config
 }
 
 func newRig(t *testing.T, start gridloom.Millis) *rig {

@@ -8,7 +8,6 @@ type metrics struct {
 	commits, panes, unchanged, restored, fenced     prometheus.Counter
 	retries                                         prometheus.Counter
 	commitSeconds                                   prometheus.Histogram
-	tailBytes                                       prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer, b *budget) *metrics {

@@ -3,6 +3,7 @@ package aggregate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -262,9 +263,7 @@ func (p *partition) refoldOne(j *refoldJob) error {
 	if s.stored == nil {
 		s.stored = j.panes
 	} else {
-		for at, pn := range j.panes {
-			s.stored[at] = pn
-		}
+		maps.Copy(s.stored, j.panes)
 	}
 	// What the store has and the fold no longer has is superseded by an empty pane.
 	s.empty = s.empty[:0]

@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/gridloom/gridloom"
@@ -90,15 +91,7 @@ func (t *table) indexOf(s *series) uint32 {
 // matching calls f for every series that a selector's meters and registers choose.
 func (t *table) matching(meters []string, registers []gridloom.RegisterID, f func(*series)) {
 	want := func(s *series) bool {
-		if registers == nil {
-			return true
-		}
-		for _, r := range registers {
-			if r == s.register {
-				return true
-			}
-		}
-		return false
+		return registers == nil || slices.Contains(registers, s.register)
 	}
 	if meters == nil {
 		for i := range t.series {

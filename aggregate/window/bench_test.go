@@ -43,9 +43,9 @@ func TestAddDoesNotAllocate(t *testing.T) {
 // dense is what a program would do that knows its windows and its series beforehand:
 // one array of sums, no identity, no order, no gaps, no quality.
 type dense struct {
-	lastAt, lastValue          int64
-	n, sum, min, max, energy   int64
-	first, last, covered, late int64
+	lastAt, lastValue        int64
+	n, sum, min, max, energy int64
+	first, last, covered     int64
 }
 
 // BenchmarkAdd folds one reading a minute of each of a million series, which come in
