@@ -232,7 +232,8 @@ func (s *registerSet) add(id gridloom.RegisterID) bool {
 // row sets register and value of a row, or refuses the value. name is its key, "" for
 // the register's alias.
 func (d *Decoder) row(o *object, row int, id gridloom.RegisterID, n number, name string) bool {
-	settled, err := id, error(nil)
+	settled := id
+	var err error
 	if o.length != 0 || d.rules[id].interval {
 		if settled, err = wire.Settle(id, o.length); err != nil {
 			return d.badValue(wire.Length, id, name, wire.Detail(err))

@@ -165,7 +165,7 @@ func TestWholeMessagesAreRefusedWithTheirReason(t *testing.T) {
 	}
 	many := make([]int64, MaxObjects)
 	m, r, b := text(seriesMeter, "m1"), text(seriesRegister, "power"), num(seriesBase, zigzag(1_795_378_500_000))
-	f("objects", series(m, r, b, list(seriesAt, many...), list(seriesValue, append(many, 0)...)), Count)
+	f("objects", series(m, r, b, list(seriesAt, many...), list(seriesValue, make([]int64, MaxObjects+1)...)), Count)
 	f("readings", slices.Concat(series(m, r, b, list(seriesAt, many[1:]...), list(seriesValue, many...)),
 		slices.Repeat(series(r, list(seriesValue, many...)), MaxReadings/MaxObjects)), Count)
 	f("text", []byte("hello"), Syntax)

@@ -152,7 +152,7 @@ func (f *field) readLong(b []byte) (rest []byte, ok bool) {
 	}
 	b = b[n:]
 	f.number, f.typ = int(key>>3), int(key&7)
-	size := uint64(0)
+	var size uint64
 	switch f.typ {
 	case typeVarint:
 		f.num, n = uvarint(b)
