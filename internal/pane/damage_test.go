@@ -197,6 +197,7 @@ func FuzzReadPanes(f *testing.F) { fuzzSegments(f, KindPane) }
 
 // fuzzSegments decodes bytes past the check of their crc: no panic, no short answer taken for a whole one.
 func fuzzSegments(f *testing.F, kind Kind) {
+	f.Helper()
 	s, _ := newStore(f, StoreOptions{})
 	for _, seg := range writeOneOfEach(f, s) {
 		data, err := s.fetch(context.Background(), string(seg.Kind), gridloom.FileRef{Path: seg.Path, CRC: seg.CRC})

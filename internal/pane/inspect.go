@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -315,7 +316,7 @@ func DescribeManifest(w io.Writer, data []byte, opt DescribeOptions) error {
 	fmt.Fprintf(t, "\nkind\trows\tbytes\tsequences\tstarts\tmeters\tpath\n")
 	segments := m.Recent
 	if m.Snapshot != nil {
-		segments = append(segments[:len(segments):len(segments)], *m.Snapshot)
+		segments = append(slices.Clip(segments), *m.Snapshot)
 	}
 	for i := range segments {
 		g := &segments[i]

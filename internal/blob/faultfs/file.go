@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -142,7 +143,7 @@ func (n *node) write(p []byte, at int) {
 		n.cut(at)
 	}
 	n.dirty = min(n.dirty, at)
-	n.data = append(n.data[:at], append(p[:len(p):len(p)], n.data[min(len(n.data), at+len(p)):]...)...)
+	n.data = append(n.data[:at], append(slices.Clip(p), n.data[min(len(n.data), at+len(p)):]...)...)
 }
 
 // cut sets the size.

@@ -47,8 +47,7 @@ func (p *Partial) Error() string { return p.Err.Error() }
 func (p *Partial) Unwrap() error { return p.Err }
 
 func partial(err error) int {
-	var p *Partial
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Partial](err); ok {
 		return p.Bytes
 	}
 	return 0
@@ -129,8 +128,7 @@ func (f *FS) step(kind Kind, name string) error {
 		return nil
 	}
 	err := f.inject(Op{Kind: kind, Name: name, N: f.ops})
-	var loss powerLoss
-	if errors.As(err, &loss) {
+	if loss, ok := errors.AsType[powerLoss](err); ok {
 		f.powerOff(loss.chance)
 		return ErrPowerLost
 	}
