@@ -104,9 +104,6 @@ func (p *problem) write(w http.ResponseWriter, r *http.Request) {
 
 // asProblem returns err's problem document, or nil if it has none yet.
 func asProblem(err error) *problem {
-	var p *problem
-	if errors.As(err, &p) {
-		return p
-	}
-	return nil
+	p, _ := errors.AsType[*problem](err)
+	return p
 }
