@@ -41,8 +41,11 @@ func checkFsync(ctx context.Context, cfg *Config) error {
 			SyncAlways bool `json:"sync_always"`
 		} `json:"config"`
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&jsz); err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: %s answers %s without the configuration of JetStream (%v)", gridloom.ErrUnavailable, url, resp.Status, err)
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: %s answers %s without the configuration of JetStream", gridloom.ErrUnavailable, url, resp.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&jsz); err != nil {
+		return fmt.Errorf("%w: %s answers without the configuration of JetStream: %w", gridloom.ErrUnavailable, url, err)
 	}
 	if !jsz.Config.SyncAlways {
 		return fmt.Errorf("%w: the NATS server of %s does not fsync always: set sync_interval: always in its jetstream block, or do not claim it here", gridloom.ErrInvalid, url)

@@ -51,8 +51,7 @@ func isConflict(err error) bool {
 }
 
 func hasCode(err error, code jetstream.ErrorCode) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.ErrorCode == code
 	}
 	var js jetstream.JetStreamError

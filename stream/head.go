@@ -102,7 +102,7 @@ func (s *Stream) swap(ctx context.Context, h gridloom.Head, revision uint64, cre
 		}
 		// Whatever went wrong, what stands there tells. A put that is refused for
 		// good, such as an oversized one, leaves the old revision behind.
-		if !isConflict(err) && !isLost(err) && kind(err) != gridloom.ErrUnavailable {
+		if !isConflict(err) && !isLost(err) && !errors.Is(kind(err), gridloom.ErrUnavailable) {
 			return 0, kindOf(op, err)
 		}
 		rev, again, errBack := s.readBack(ctx, &h, revision, create)

@@ -124,7 +124,7 @@ func TestErrorsHaveAtMostOneKind(t *testing.T) {
 		t.Helper()
 		got := kindOf("do it", err)
 		for _, k := range kinds {
-			if errors.Is(got, k) != (k == want) {
+			if errors.Is(got, k) != errors.Is(k, want) {
 				t.Errorf("kindOf(%v) is %v, want only %v", err, k, want)
 			}
 		}

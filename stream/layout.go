@@ -134,7 +134,7 @@ func (s *Stream) ensure(ctx context.Context, cfg jetstream.StreamConfig) (jetstr
 		case hasCode(err, codeOverlap):
 			return nil, fmt.Errorf("%w: create stream %s: %w: another stream of this account takes %s; remove it or give gridloom its own account",
 				gridloom.ErrInvalid, cfg.Name, err, strings.Join(cfg.Subjects, ", "))
-		case hasCode(err, codeStreamCreate), kind(err) == gridloom.ErrUnavailable:
+		case hasCode(err, codeStreamCreate), errors.Is(kind(err), gridloom.ErrUnavailable):
 			// 10049 comes sporadically from a healthy server; a server that starts
 			// has no JetStream for a moment.
 			s.met.createRetries.Inc()
@@ -180,7 +180,7 @@ func (s *Stream) update(ctx context.Context, cfg jetstream.StreamConfig) (jetstr
 		if err == nil {
 			return st, nil
 		}
-		if kind(err) != gridloom.ErrUnavailable || hasCode(err, codeReservations) || hasCode(err, codeNoResources) {
+		if !errors.Is(kind(err), gridloom.ErrUnavailable) || hasCode(err, codeReservations) || hasCode(err, codeNoResources) {
 			return nil, kindOf("update stream "+cfg.Name, err)
 		}
 		s.met.createRetries.Inc()
