@@ -1,6 +1,7 @@
 // Command edge-agent carries the readings of one device or site to gridloom: it
 // takes them from a source, keeps them on disk, and publishes them over MQTT until
-// they are acknowledged. config.go holds its flags; the work is in the packages
+// they are acknowledged. config.go holds its flags, values.go
+// the kinds of values that they take; the work is in the packages
 // agent, device and spool. docs/edge-agent.md is its manual.
 package main
 

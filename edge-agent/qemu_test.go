@@ -45,7 +45,7 @@ type process struct {
 
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(args[0], args[1:]...), news: make(chan struct{}, 1), eof: make(chan struct{})} //nolint:noctx // killed by the test
+	p := &process{t: t, cmd: exec.Command(args[0], args[1:]...), news: make(chan struct{}, 1), eof: make(chan struct{})}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

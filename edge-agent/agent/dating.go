@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 
@@ -54,6 +55,9 @@ func (d *dating) open(cfg *Config, sp *spool.Spool) error {
 	}
 	if err := json.Unmarshal(data, &d.boots); err != nil {
 		d.log.Error("dating of earlier readings is damaged: what is left of them is dated anew", "file", d.path, "err", err)
+		d.boots = nil
+	}
+	if d.boots == nil {
 		d.boots = map[string]anchor{}
 	}
 	for boot := range d.boots { // boots of which nothing is left are forgotten
@@ -114,13 +118,8 @@ func (d *dating) anchor(boot string) (a anchor, ok bool) {
 
 // save adds what was decided to the file.
 func (d *dating) save(fresh map[string]anchor) error {
-	all := map[string]anchor{}
-	for b, a := range d.boots {
-		all[b] = a
-	}
-	for b, a := range fresh {
-		all[b] = a
-	}
+	all := maps.Clone(d.boots)
+	maps.Copy(all, fresh)
 	data, err := json.Marshal(all)
 	if err != nil {
 		return err

@@ -97,10 +97,10 @@ func (p *publisher) serve(ctx context.Context, s *session) (acked int, err error
 	r := sp.Reader()
 	defer r.Close()
 	var (
-		inFlight []*flight                              // oldest first
-		next     *flight          = p.a.state("online") // to be sent
-		atEnd    bool                                   // the spool had nothing more
-		retry    <-chan time.Time                       // when to ask the spool again after a failure
+		inFlight []*flight             // oldest first
+		next     = p.a.state("online") // to be sent
+		atEnd    bool                  // the spool had nothing more
+		retry    <-chan time.Time      // when to ask the spool again after a failure
 	)
 	cursor := time.NewTicker(cursorEvery)
 	defer cursor.Stop()

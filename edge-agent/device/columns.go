@@ -79,7 +79,7 @@ func parseColumns(cfg *ReplayConfig) (*columns, error) {
 	if cfg.Map == "" {
 		cfg.Map = "meter=meter,at=at,value=value"
 	}
-	for _, part := range strings.Split(cfg.Map, ",") {
+	for part := range strings.SplitSeq(cfg.Map, ",") {
 		key, name, ok := strings.Cut(part, "=")
 		if !ok || name == "" {
 			return nil, fmt.Errorf("%w: map %q: %q is not key=column", gridloom.ErrInvalid, cfg.Map, part)
@@ -118,14 +118,14 @@ func parseColumns(cfg *ReplayConfig) (*columns, error) {
 // parseColumn reads what a key is mapped to.
 func parseColumn(s string) (column, error) {
 	c := column{index: -1, wanted: true}
-	switch {
-	case s[0] == '#':
+	switch s[0] {
+	case '#':
 		n, err := strconv.Atoi(s[1:])
 		if err != nil || n < 1 || n > 10_000 {
 			return c, fmt.Errorf("%w: column %q: want #1, #2 and so on", gridloom.ErrInvalid, s)
 		}
 		c.index = n - 1
-	case s[0] == '=':
+	case '=':
 		c.text = []byte(s[1:])
 	default:
 		c.name = s

@@ -59,10 +59,10 @@ func (t *instants) read(b []byte, meter string) (gridloom.Millis, gridloom.Quali
 	var at gridloom.Millis
 	var quality gridloom.Quality
 	var err error
-	switch {
-	case t.layout == layoutUnix:
+	switch t.layout {
+	case layoutUnix:
 		at, err = parseUnix(b, 3)
-	case t.layout == layoutUnixMs:
+	case layoutUnixMs:
 		at, err = parseUnix(b, 0)
 	default:
 		at, quality, err = t.parse(b, meter)

@@ -108,18 +108,18 @@ func (p *payloadParser) one(place string, o object) {
 		}
 		return
 	}
-	any := false
+	found := false
 	for _, key := range slices.Sorted(maps.Keys(o)) {
 		switch key {
 		case "meter", "at", "ts", "length", "serial", "quality", "unit":
 			continue
 		}
-		any = true
+		found = true
 		if err := p.reading(&shared, key, o, key); err != nil {
 			p.bad(place+key, err)
 		}
 	}
-	if !any {
+	if !found {
 		p.bad(place, invalid("no register and value"))
 	}
 }

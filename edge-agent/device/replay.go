@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -33,20 +32,6 @@ type Replay struct {
 	began  time.Time       // when that was due
 
 	readings, bad atomic.Uint64
-}
-
-// replayFile is one open file.
-type replayFile struct {
-	path    string
-	file    io.Closer
-	rows    *rows
-	columns *columns
-	times   instants
-	named   int // bad rows that the log names
-	bad     int
-
-	held Chunk // the row that comes next, when rows of several files are merged
-	due  gridloom.Millis
 }
 
 // ExpandFiles resolves patterns such as data/*.csv.gz. A pattern that matches
@@ -172,13 +157,13 @@ func (r *Replay) findShift(ctx context.Context) error {
 	quiet.cfg.Speed, quiet.cfg.ShiftToNow = 0, false
 	var first, last gridloom.Millis
 	c := Chunk{Limit: 1000}
-	for any := false; ; {
+	for found := false; ; {
 		c.Reset()
 		err := quiet.gather(ctx, &c)
 		for i, start := range c.Start {
 			end := start + c.Length[i]
-			if !any {
-				first, last, any = end, end, true
+			if !found {
+				first, last, found = end, end, true
 			}
 			first, last = min(first, end), max(last, end)
 		}
@@ -252,158 +237,6 @@ func (r *Replay) play(ctx context.Context, c *Chunk) error {
 		if f != nil {
 			i++
 		}
-	}
-	return nil
-}
-
-// openNext opens the next file of the queue; nil if it cannot be read.
-func (r *Replay) openNext() *replayFile {
-	path := r.queue[0]
-	r.queue = r.queue[1:]
-	f, err := r.openFile(path)
-	if err != nil {
-		r.bad.Add(1)
-		r.log.Error("replay leaves a file out", "file", path, "err", err)
-		return nil
-	}
-	return f
-}
-
-func (r *Replay) openFile(path string) (*replayFile, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	in, err := newRows(file, r.comma)
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	f := &replayFile{
-		path: path, file: file, rows: in, columns: r.columns,
-		times: newInstants(r.cfg.Layout, r.zone), held: Chunk{Limit: 1},
-	}
-	if f.times.layout == "" && r.cfg.Layout != "" && r.cfg.Layout != layoutAuto {
-		f.times.layout = r.cfg.Layout
-	}
-	if r.cfg.NoHeader {
-		return f, nil
-	}
-	err = in.next()
-	if err == nil {
-		f.columns, err = r.columns.find(in.fields)
-	}
-	if errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%w: the file is empty", gridloom.ErrInvalid)
-	}
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return f, nil
-}
-
-func (r *Replay) close() {
-	for _, f := range r.files {
-		_ = f.file.Close()
-	}
-	r.files = nil
-}
-
-// hold reads the next good row into f.held; false at the end of the file.
-func (f *replayFile) hold(r *Replay) bool {
-	f.held.Reset()
-	for f.held.Len() == 0 {
-		if !f.row(r, &f.held) {
-			return false
-		}
-	}
-	f.due = f.held.Start[0] + f.held.Length[0]
-	return true
-}
-
-// row appends the readings of the next row to c, none if it is bad. false at the end of the file, which it closes.
-func (f *replayFile) row(r *Replay, c *Chunk) bool {
-	err := f.rows.next()
-	switch {
-	case err == nil:
-		before := c.Len()
-		if err = f.read(r, c); err != nil {
-			c.Truncate(before)
-			f.refuse(r, err)
-		}
-		return true
-	case errors.Is(err, gridloom.ErrInvalid):
-		f.refuse(r, err)
-		return true
-	case !errors.Is(err, io.EOF):
-		r.bad.Add(1)
-		r.log.Error("replay stops reading a file", "file", f.path, "line", f.rows.line+1, "err", err)
-	}
-	if f.bad > f.named {
-		r.log.Warn("replay left out more rows", "file", f.path, "count", f.bad-f.named)
-	}
-	_ = f.file.Close()
-	return false
-}
-
-func (f *replayFile) refuse(r *Replay, err error) {
-	r.bad.Add(1)
-	f.bad++
-	if f.bad <= r.cfg.MaxNamedRows {
-		f.named++
-		r.log.Warn("replay leaves a row out", "file", f.path, "line", f.rows.line, "err", err)
-	}
-}
-
-// read turns the row in hand into readings.
-func (f *replayFile) read(r *Replay, c *Chunk) error {
-	m, fields := f.columns, f.rows.fields
-	id, err := m.meter.of(fields)
-	if err != nil {
-		return err
-	}
-	meter, err := c.AddMeterBytes(id)
-	if err != nil {
-		return err
-	}
-	label, err := m.at.of(fields)
-	if err != nil {
-		return err
-	}
-	at, quality, err := f.times.read(label, c.Meters[meter])
-	if err != nil {
-		return err
-	}
-	if m.labelEnd {
-		at -= m.length
-	}
-	var serial uint32
-	if m.serial.wanted {
-		s, err := m.serial.of(fields)
-		if err != nil {
-			return err
-		}
-		if serial, err = c.AddSerialBytes(s); err != nil {
-			return err
-		}
-	}
-	for i := range m.values {
-		v := &m.values[i]
-		text, err := v.of(fields)
-		if err != nil {
-			return err
-		}
-		if len(text) == 0 && len(m.values) > 1 {
-			continue // one of several registers has no value in this row
-		}
-		mantissa, exp, err := parseDecimal(text, m.mark)
-		if err != nil {
-			return err
-		}
-		value, err := v.scale.Decimal(mantissa, exp)
-		if err != nil {
-			return fmt.Errorf("value %q: %w", text, err)
-		}
-		c.Append(meter, v.register, at+r.shift, m.length, value, false, quality, 0, 0, serial)
 	}
 	return nil
 }

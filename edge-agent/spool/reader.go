@@ -17,7 +17,6 @@ type Reader struct {
 	at   position
 	file blob.File
 	path string
-	buf  []byte
 }
 
 // Reader returns a reader that begins after the last acknowledged record.
@@ -145,7 +144,7 @@ func (r *Reader) resync(g *segment) error {
 	s := r.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lost(r.at.index, index, 0, g.path, from, "spool record is damaged and left out")
+	s.lost(r.at.index, index, 0, g.path, from)
 	for _, own := range s.segments {
 		if own.first == g.first {
 			own.holes = append(own.holes, hole{from, to})

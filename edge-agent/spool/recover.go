@@ -55,7 +55,7 @@ func (s *Spool) recoverSegment(first, limit, cursor uint64) error {
 		return err
 	}
 	if first > s.next && s.found {
-		s.lost(s.next, first, cursor, g.path, 0, "spool lacks records before a file")
+		s.lost(s.next, first, cursor, g.path, 0)
 	}
 	s.found = true
 	expected := first
@@ -86,14 +86,14 @@ func (s *Spool) recoverSegment(first, limit, cursor uint64) error {
 		}
 	}
 	for _, gap := range gaps {
-		s.lost(gap.from, gap.to, cursor, g.path, gap.at, "spool record is damaged and left out")
+		s.lost(gap.from, gap.to, cursor, g.path, gap.at)
 	}
 	if size := int64(len(data)); size > g.size {
 		if err := s.cutEnd(g, size, limit); err != nil {
 			return err
 		}
 		if g.next < limit && limit != 1<<64-1 {
-			s.lost(g.next, limit, cursor, g.path, g.size, "spool record is damaged and left out")
+			s.lost(g.next, limit, cursor, g.path, g.size)
 			g.next = limit
 		}
 	}
@@ -139,13 +139,13 @@ func (s *Spool) cutEnd(g *segment, size int64, limit uint64) error {
 }
 
 // lost names records that are gone, those that were acknowledged before apart.
-func (s *Spool) lost(from, to, cursor uint64, path string, at int64, what string) {
+func (s *Spool) lost(from, to, cursor uint64, path string, at int64) {
 	from = max(from, cursor)
 	if from >= to {
 		return
 	}
 	s.stats.Damaged += to - from
-	s.log.Error(what, "file", path, "offset", at, "count", to-from)
+	s.log.Error("spool records are damaged or missing and left out", "file", path, "offset", at, "count", to-from)
 }
 
 // sweepNew removes what was being written when a process ended.

@@ -111,7 +111,7 @@ func Open(o Options) (*Spool, error) {
 	if err := blob.MkdirAll(s.fs, s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", s.dir, err)
 	}
-	if _, real := s.fs.(blob.OS); real {
+	if _, onDisk := s.fs.(blob.OS); onDisk {
 		unlock, err := lockDir(s.dir)
 		if err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ package brokertest
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -66,7 +67,8 @@ func New() *Broker {
 
 // Listen begins to accept on address, such as "127.0.0.1:0", and returns what it listens on.
 func (b *Broker) Listen(address string) (string, error) {
-	l, err := net.Listen("tcp", address)
+	var config net.ListenConfig
+	l, err := config.Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return "", err
 	}
