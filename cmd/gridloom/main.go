@@ -1,10 +1,11 @@
 // Command gridloom is the telemetry pipeline of a smart grid in one binary.
 //
 // main.go chooses the command. up.go runs everything in one process on one data
-// directory (datadir.go), wired by pipeline.go through the adapters of wire-up in
-// adapters.go; demo.go adds a simulated neighbourhood, progress.go the line that
-// tells how it goes. inspect.go prints any file or head, repair.go restores
-// heads. fault.go lets crash tests kill the process at named points.
+// directory (datadir.go): pipeline.go wires the stages (stage.go) through the
+// adapters in adapters.go, demo.go adds a simulated neighbourhood, progress.go the
+// line that tells how it goes. inspect.go prints any file, inspect_log.go heads and
+// frames; repair.go restores heads. fault.go lets crash tests kill the process at
+// named points.
 package main
 
 import (

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -115,9 +114,6 @@ func runUp(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	fault, err := faultFromEnv()
 	if err != nil {
 		return err
@@ -148,7 +144,3 @@ func runUp(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	p.bar = bar
 	return p.run(ctx)
 }
-
-// gcPercent trades memory for time: frames and rows live for seconds, so a heap
-// of twice the live size costs little on a server. GOGC and GOMEMLIMIT override.
-const gcPercent = 100
