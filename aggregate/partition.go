@@ -328,7 +328,7 @@ func (p *partition) pump(ctx context.Context) error {
 			r.Close()
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is no failure
 		}
 		if !errors.Is(err, gridloom.ErrUnavailable) {
 			return err
