@@ -64,7 +64,7 @@ func openPipeline(ctx context.Context, cfg upConfig, dir *dataDir, logger *slog.
 		}
 	}()
 	// Listen before anything is opened: a taken port is the commonest mistake.
-	if p.listener, err = net.Listen("tcp", cfg.http); err != nil {
+	if p.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.http); err != nil {
 		return nil, fmt.Errorf("HTTP listener %s: %w: stop what uses it or choose another with --http", cfg.http, listenReason(err))
 	}
 	if p.nats, err = natsd.Open(natsd.Config{Dir: dir.sub("log"), Logger: logger}); err != nil {
