@@ -99,10 +99,10 @@ func (p *partition) prepare(final bool) (*commit, error) {
 }
 
 // snapshotRowsMin and snapshotRowsPerSeries bound what a restart has to fold again:
-// 200,000 rows take about 0.2 s. A process that never lives for SnapshotEvery must
+// 64,000 rows take about 0.1 s. A process that never lives for SnapshotEvery must
 // not leave ever more of them behind.
 const (
-	snapshotRowsMin       = 200_000
+	snapshotRowsMin       = 64_000
 	snapshotRowsPerSeries = 4
 )
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
@@ -98,52 +97,35 @@ func (p *partition) restore(ctx context.Context) error {
 	return nil
 }
 
-// replayRaw folds the stored rows after the snapshot in, in the order of the log.
+// replayRaw folds the stored rows after the snapshot in, as they stand in the
+// segments: by commit, and in one commit by series and time. That is not the order
+// of the log, but the panes do not depend on it; what is out of order over commits
+// is refolded.
 func (p *partition) replayRaw(ctx context.Context, after uint64) error {
-	type item struct {
-		series uint32
-		row    window.Reading
-	}
-	var items []item
-	sel := pane.Selector{After: after}
-	err := p.eachStoredReading(ctx, sel, func(r *gridloom.Reading) {
+	err := p.eachStoredReading(ctx, pane.Selector{After: after}, func(r *gridloom.Reading) {
 		if r.Sequence <= after {
 			return
 		}
-		items = append(items, item{p.table.find(p.table.meter(r.Meter), r.Register), window.Reading{
+		p.sinceSnapshot++
+		i := p.table.find(p.table.meter(r.Meter), r.Register)
+		s := &p.table.series[i]
+		row := window.Reading{
 			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
 			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.intern(r.Serial),
-		}})
-	})
-	if err != nil {
-		return fmt.Errorf("raw rows after the snapshot: %w", err)
-	}
-	slices.SortFunc(items, func(a, b item) int {
-		switch {
-		case a.row.Sequence != b.row.Sequence:
-			if a.row.Sequence < b.row.Sequence {
-				return -1
-			}
-			return 1
-		case a.row.Place < b.row.Place:
-			return -1
 		}
-		return 1
-	})
-	p.sinceSnapshot = len(items)
-	for i := range items {
-		it := &items[i]
-		s := &p.table.series[it.series]
-		if !s.restored && p.cfg.Window.Add(s.kind, &s.state, &it.row) != window.Disorder {
-			continue
+		if !s.restored && p.cfg.Window.Add(s.kind, &s.state, &row) != window.Disorder {
+			return
 		}
-		from := p.cfg.Window.AffectedFrom(s.kind, &s.state, &it.row)
+		from := p.cfg.Window.AffectedFrom(s.kind, &s.state, &row)
 		if !s.restored {
 			s.restored = true
 			s.refoldFrom = from
-			p.disordered = append(p.disordered, it.series)
+			p.disordered = append(p.disordered, i)
 		}
 		s.refoldFrom = min(s.refoldFrom, from)
+	})
+	if err != nil {
+		return fmt.Errorf("raw rows after the snapshot: %w", err)
 	}
 	return p.refold(nil, nil)
 }
