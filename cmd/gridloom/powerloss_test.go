@@ -110,8 +110,10 @@ func TestEveryPubackFollowsAnFsyncOfItsFrame(t *testing.T) {
 	t.Logf("%d heads written after all that they name", swaps)
 	store := filepath.Join(s.data, "store")
 	for what, drop := range map[string]func(*syscallSeen) bool{
-		"directories": func(c *syscallSeen) bool { return strings.HasPrefix(c.on, store) && filepath.Ext(c.on) == "" && !strings.Contains(c.on, ".tmp-") },
-		"files":       func(c *syscallSeen) bool { return strings.Contains(c.on, ".tmp-") },
+		"directories": func(c *syscallSeen) bool {
+			return strings.HasPrefix(c.on, store) && filepath.Ext(c.on) == "" && !strings.Contains(c.on, ".tmp-")
+		},
+		"files": func(c *syscallSeen) bool { return strings.Contains(c.on, ".tmp-") },
 	} {
 		heads, faults := checkHeads(without(all, func(c *syscallSeen) bool { return c.syncs() && drop(c) }), store)
 		if len(faults) < heads {
