@@ -81,10 +81,10 @@ func parseColumns(cfg *ReplayConfig) (*columns, error) {
 	}
 	for part := range strings.SplitSeq(cfg.Map, ",") {
 		key, name, ok := strings.Cut(part, "=")
-		if !ok || name == "" {
+		if name = strings.TrimSpace(name); !ok || name == "" {
 			return nil, fmt.Errorf("%w: map %q: %q is not key=column", gridloom.ErrInvalid, cfg.Map, part)
 		}
-		c, err := parseColumn(strings.TrimSpace(name))
+		c, err := parseColumn(name)
 		if err != nil {
 			return nil, fmt.Errorf("map %q: %w", cfg.Map, err)
 		}

@@ -221,6 +221,7 @@ func TestReplayTellsWhatIsWrong(t *testing.T) {
 	f(ReplayConfig{Map: "meter=a,value=b"}, "at=")
 	f(ReplayConfig{Map: "meter=a,at=b,valeu=c"}, "valeu")
 	f(ReplayConfig{Map: "meter"}, "key=column")
+	f(ReplayConfig{Map: "meter= ,at=b,value=c"}, "key=column")
 	f(ReplayConfig{Register: "energy_import_interval"}, "length")
 	f(ReplayConfig{Register: "power", Length: time.Minute}, "length")
 	f(ReplayConfig{Unit: "V"}, "unit")
