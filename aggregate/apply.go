@@ -84,7 +84,9 @@ func (p *partition) add(s *series, r *window.Reading, row *gridloom.Reading) {
 	switch p.cfg.Window.Add(s.kind, &s.state, r) {
 	case window.Folded, window.Ranked:
 		p.current.add(row)
-		p.current.bytes += int64(s.state.Panes()-held) * paneBytes
+		fresh := s.state.Panes() - held
+		p.openPanes += fresh // counted anew at each commit
+		p.current.bytes += int64(fresh) * paneBytes
 	case window.Duplicate:
 		p.duplicate()
 	case window.Disorder:
