@@ -145,7 +145,7 @@ func (s *Server) scan(w http.ResponseWriter, r *http.Request, q *selection, kind
 	}
 	defer leave()
 	sc := &scan{sel: sel}
-	if sc.snaps, err = s.snapshots(ctx, sel, q.partial); err != nil {
+	if sc.snaps, err = s.snapshots(ctx, only(sel, kind), q.partial); err != nil {
 		return err
 	}
 	rows, err := s.findSegments(ctx, sc, kind)
