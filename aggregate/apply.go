@@ -103,12 +103,11 @@ func (p *partition) duplicate() {
 // hold keeps a reading that came out of order for the next refold of its series.
 func (p *partition) hold(s *series, r *window.Reading, row *gridloom.Reading) {
 	from := p.cfg.Window.AffectedFrom(s.kind, &s.state, r)
-	if !s.needsRefold() || from < s.refoldFrom {
+	if !s.needsRefold() {
 		s.refoldFrom = from
-	}
-	if len(s.pending) == 0 {
 		p.disordered = append(p.disordered, p.table.indexOf(s))
 	}
+	s.refoldFrom = min(s.refoldFrom, from)
 	s.pending = append(s.pending, *row)
 	p.current.bytes += rowBytes
 	p.metrics.disorder.Inc()

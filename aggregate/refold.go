@@ -45,9 +45,8 @@ func (p *partition) refold(meters []string, registers []gridloom.RegisterID) err
 	for _, j := range jobs {
 		if j.changes {
 			live = append(live, j)
-			continue
 		}
-		p.settle(j.s)
+		p.settle(j.s, j.changes) // a failure from here on leaves the series behind, to be refolded next time
 	}
 	if len(live) > 0 {
 		if err := p.findCarries(ctx, live, bySeries); err != nil {
@@ -79,10 +78,11 @@ type refoldJob struct {
 	panes   map[gridloom.Millis]gridloom.Pane
 }
 
-// settle ends the waiting of a series: its pending rows are now rows of the tail or gone.
-func (p *partition) settle(s *series) {
+// settle ends the waiting of a series' pending rows, which are now rows of the tail
+// or gone; behind says whether the state has still to be folded anew from them.
+func (p *partition) settle(s *series, behind bool) {
 	p.current.bytes -= int64(len(s.pending)) * rowBytes
-	s.pending, s.restored = nil, false
+	s.pending, s.behind = nil, behind
 }
 
 func (p *partition) compactDisordered() {
@@ -98,12 +98,14 @@ func (p *partition) compactDisordered() {
 // dropDuplicates compares what is pending with the stored and uncommitted rows of
 // the same identity. An equal value of no higher order is counted and dropped; of
 // a higher order it becomes a raw row that only ranks; anything else changes panes.
+// A row of the newest reading's identity changes the state too, even if it only ranks
+// or loses: what is added next is judged against that reading.
 func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySeries map[gridloom.Series]*refoldJob) error {
 	best := map[gridloom.Identity]gridloom.Reading{}
 	lo, hi := gridloom.Millis(math.MaxInt64), gridloom.Millis(math.MinInt64)
 	wanted := map[gridloom.Identity]struct{}{}
 	for _, j := range jobs {
-		j.changes = j.s.restored
+		j.changes = j.s.behind
 		for i := range j.s.pending {
 			r := &j.s.pending[i]
 			lo, hi = min(lo, r.Start), max(hi, r.Start)
@@ -128,6 +130,7 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 		p.eachTailReading(consider)
 	}
 	for _, j := range jobs {
+		newest, _ := j.s.state.Last()
 		for i := range j.s.pending {
 			r := &j.s.pending[i]
 			b, known := best[r.Identity()]
@@ -135,10 +138,9 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 			case known && r.SameValue(&b) && r.Order <= b.Order:
 				p.duplicate()
 				continue
-			case known && r.SameValue(&b):
-				// ranks only
-			case known && !r.Outranks(&b):
-				// It loses already, and is kept as a row that lost.
+			case known && (r.SameValue(&b) || !r.Outranks(&b)):
+				// It ranks only, or it loses already and is kept as a row that lost.
+				j.changes = j.changes || r.Start == newest.Start
 			default:
 				j.changes = true
 			}
@@ -161,7 +163,7 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 		switch {
 		case j.s.refoldFrom == math.MinInt64: // nothing stored can help
 			j.found = true
-		case !j.s.restored && st.Bound() != math.MinInt64 && st.Bound() <= j.s.refoldFrom:
+		case st.Bound() != math.MinInt64 && st.Bound() <= j.s.refoldFrom:
 			j.found, j.bound, j.carry = true, st.Bound(), st.Carry()
 		}
 	}
@@ -259,6 +261,7 @@ func (p *partition) refoldOne(j *refoldJob) error {
 	if err != nil {
 		return fmt.Errorf("refold %s %s from %s: %w", j.name, s.register, j.bound, err)
 	}
+	st.Replaces(&s.state)
 	s.state = st
 	if s.stored == nil {
 		s.stored = j.panes
@@ -274,7 +277,7 @@ func (p *partition) refoldOne(j *refoldJob) error {
 			s.empty = append(s.empty, window.EmptyPane(at, p.cfg.Window.Width))
 		}
 	}
-	p.settle(s)
+	p.settle(s, false)
 	return nil
 }
 

@@ -113,12 +113,12 @@ func (p *partition) replayRaw(ctx context.Context, after uint64) error {
 			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
 			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.intern(r.Serial),
 		}
-		if !s.restored && p.cfg.Window.Add(s.kind, &s.state, &row) != window.Disorder {
+		if !s.behind && p.cfg.Window.Add(s.kind, &s.state, &row) != window.Disorder {
 			return
 		}
 		from := p.cfg.Window.AffectedFrom(s.kind, &s.state, &row)
-		if !s.restored {
-			s.restored = true
+		if !s.behind {
+			s.behind = true
 			s.refoldFrom = from
 			p.disordered = append(p.disordered, i)
 		}

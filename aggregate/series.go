@@ -20,9 +20,10 @@ type series struct {
 	pending []gridloom.Reading
 	// refoldFrom is the earliest instant whose panes the pending readings may change.
 	refoldFrom gridloom.Millis
-	// restored marks that rows already in segments came out of order during a
-	// restart, so that the state must be refolded although nothing is pending.
-	restored bool
+	// behind marks that rows which are in segments or in the tail came out of order, during
+	// a restart or before a refold that failed, so that the state must be refolded although
+	// nothing is pending.
+	behind bool
 
 	// stored are the panes that a refold found in the store from its bound on: what
 	// Close emits is written only if it differs. empty are those that no longer
@@ -32,7 +33,7 @@ type series struct {
 }
 
 // needsRefold reports whether the state does not yet tell of every reading.
-func (s *series) needsRefold() bool { return len(s.pending) > 0 || s.restored }
+func (s *series) needsRefold() bool { return len(s.pending) > 0 || s.behind }
 
 // table holds the series of one partition and interns their names.
 type table struct {

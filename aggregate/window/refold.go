@@ -51,6 +51,11 @@ func (c *Config) Refold(k gridloom.Kind, bound gridloom.Millis, carry []byte, ro
 	return s, nil
 }
 
+// Replaces tells s, which Refold made, that it takes the place of old: what old has closed
+// is closed. Without it AffectedFrom knows of no watermark until the next Close, and a
+// late reading before that has to be refolded from the beginning of the series.
+func (s *State) Replaces(old *State) { s.watermark = max(s.watermark, old.watermark) }
+
 // Fold emits the panes that rows, all raw rows of a series in any order, give from
 // nothing: those closed at the watermark and then the open ones. It may sort rows. This
 // is a query as of an earlier time. The pane is valid until emit returns.

@@ -210,3 +210,29 @@ func TestStateAtRestStaysSmall(t *testing.T) {
 		}
 	}
 }
+
+// TestAReplacedStateKnowsTheWatermark: a late reading after a refold, before the next
+// Close, needs no carry that lies further back than the reading itself asks for.
+func TestAReplacedStateKnowsTheWatermark(t *testing.T) {
+	c := window.Defaults()
+	at := gridloom.Millis(1_769_999_400_000)
+	var old window.State
+	var rows []window.Reading
+	for i := range gridloom.Millis(48) {
+		r := window.Reading{Start: at + i*15*gridloom.Minute, Value: int64(i), LoggedAt: at + i*15*gridloom.Minute}
+		rows = append(rows, r)
+		c.Add(gridloom.Counter, &old, &r)
+	}
+	end := rows[47].Start
+	c.Close(gridloom.Counter, &old, end, func(*gridloom.Pane) {})
+	bound := old.Bound()
+	s, err := c.Refold(gridloom.Counter, bound, old.Carry(), slices.DeleteFunc(rows, func(r window.Reading) bool { return r.Start < bound }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Replaces(&old)
+	late := window.Reading{Start: end - 5*gridloom.Minute, Value: 46}
+	if got, want := c.AffectedFrom(gridloom.Counter, &s, &late), c.AffectedFrom(gridloom.Counter, &old, &late); got != want {
+		t.Errorf("AffectedFrom after the refold is %s, want %s as before", got, want)
+	}
+}

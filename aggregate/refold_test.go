@@ -1,0 +1,107 @@
+package aggregate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/internal/blob"
+	"github.com/gridloom/gridloom/internal/pane"
+	"github.com/gridloom/gridloom/internal/wire"
+)
+
+// ranked is a frame with one reading of m0's counter, said with an order.
+func ranked(t *testing.T, at gridloom.Millis, value int64, seq uint32) []byte {
+	t.Helper()
+	id, ok := gridloom.RegisterByName("energy_import")
+	if !ok {
+		t.Fatal("no energy_import in the catalog")
+	}
+	var c wire.Columns
+	c.Reset()
+	c.AppendReading(&gridloom.Reading{Meter: "m0", Register: id, Start: at, Value: value, Order: gridloom.Order(seq)})
+	return wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindReadings, Generation: 1}, &c)
+}
+
+// TestARowThatOnlyRanksInARefoldIsRemembered: the newest reading is said again with
+// a higher order while its series waits for a refold that changes nothing. What
+// comes afterwards must be judged against that order, not against the old one.
+func TestARowThatOnlyRanksInARefoldIsRemembered(t *testing.T) {
+	r := newRig(t, testStart)
+	r.start(func(c *Config) { c.CommitEvery = time.Hour })
+	newest := testStart + 10*gridloom.Minute
+	r.now.Store(int64(newest))
+	for _, x := range []struct {
+		at    gridloom.Millis
+		value int64
+		seq   uint32
+	}{
+		{testStart, 1000, 3},
+		{newest, 2000, 3},
+		{testStart, 1000, 2}, // a duplicate out of order: the series waits
+		{newest, 2000, 5},    // ranks only
+	} {
+		r.append(ranked(t, x.at, x.value, x.seq))
+	}
+	r.check("the newest reading ranks higher")
+	r.append(ranked(t, newest, 4000, 4)) // loses
+	r.check("a lower order loses")
+	r.append(ranked(t, newest, 4000, 6)) // wins
+	r.check("a higher order wins")
+	r.stop()
+}
+
+// failingBlob fails to read files whose path contains a word, while it is told to.
+type failingBlob struct {
+	blob.Store
+	word atomic.Pointer[string]
+	hits atomic.Int32
+}
+
+func (b *failingBlob) Get(ctx context.Context, path string) ([]byte, error) {
+	if w := b.word.Load(); w != nil && strings.Contains(path, *w) {
+		b.hits.Add(1)
+		return nil, fmt.Errorf("%w: read %s: too many open files", gridloom.ErrUnavailable, path)
+	}
+	return b.Store.Get(ctx, path)
+}
+
+// TestARefoldThatFailedIsDoneAgain: the store cannot be read for a moment in the
+// middle of a refold. The late reading is in the panes afterwards, and counts once.
+func TestARefoldThatFailedIsDoneAgain(t *testing.T) {
+	r := newRig(t, testStart)
+	disk := &failingBlob{Store: r.disk}
+	r.disk = disk
+	r.start(nil)
+	at := testStart
+	for i := range int64(40) {
+		at = testStart + gridloom.Millis(i)*15*gridloom.Minute
+		r.now.Store(int64(at))
+		r.append(oneReading(t, at, 1000*i))
+	}
+	r.check("in order")
+	r.stop()
+	for i, word := range []string{"/pane-", "/raw-"} {
+		r.start(func(c *Config) { c.CommitEvery = time.Hour }) // with nothing in its cache
+		r.check("restarted")
+		disk.hits.Store(0)
+		disk.word.Store(&word)
+		late := testStart + gridloom.Millis(61+i)*gridloom.Minute
+		r.append(oneReading(t, late, 4100+int64(i)))
+		last, _ := r.log.LastSequence(t.Context(), 0)
+		await(t, "the late reading is read", func() bool { return r.state().NextSeq > last })
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		_, err := r.worker.Tail(ctx, 0, pane.Selector{})
+		cancel()
+		if err == nil || disk.hits.Load() == 0 {
+			t.Fatalf("Tail = %v after %d failures to read %s, want a failure", err, disk.hits.Load(), word)
+		}
+		disk.word.Store(nil)
+		r.check("after a refold that could not read " + word)
+		r.stop()
+	}
+}
