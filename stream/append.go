@@ -39,7 +39,6 @@ func (s *Stream) Append(ctx context.Context, partition int, frame []byte) (uint6
 	}
 	s.met.appendSeconds.Observe(time.Since(began).Seconds())
 	s.met.appendBytes.Add(float64(len(frame)))
-	s.room.wrote(len(frame))
 	if ack.Stream != LogName {
 		return 0, s.setForeign(fmt.Errorf("%w: subject %s belongs to stream %s", gridloom.ErrCorrupt, s.layout.subject(partition), ack.Stream))
 	}

@@ -76,7 +76,6 @@ func (s *Stream) putRejects(ctx context.Context, msg []byte) error {
 	if _, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: rejectsSubject, Data: msg}); err != nil {
 		return kindOf("append rejects", err)
 	}
-	s.room.wrote(len(msg))
 	return nil
 }
 

@@ -21,8 +21,7 @@ const (
 	commitPart     = 4       // commits stop at a quarter of the reserve
 	reopenPart     = 10      // appends come back at the reserve and a tenth
 
-	roomPoll  = 500 * time.Millisecond
-	roomBytes = 1 << 20 // bytes appended after which the disk is looked at at once
+	roomPoll = 500 * time.Millisecond
 )
 
 // Disk is the file system under an embedded server's store.
@@ -71,7 +70,6 @@ type room struct {
 	state   atomic.Int32
 	free    atomic.Int64
 	size    atomic.Int64
-	unseen  atomic.Int64 // bytes appended since the disk was looked at
 	looking sync.Mutex
 }
 
@@ -101,7 +99,6 @@ func (r *room) look() {
 	}
 	r.looking.Lock()
 	defer r.looking.Unlock()
-	r.unseen.Store(0)
 	free, total, err := r.disk.Statfs(r.disk.Dir)
 	if err != nil || total <= 0 {
 		r.met.statfsFailures.Inc()
@@ -136,22 +133,18 @@ func nextState(was int32, free, reserve int64) int32 {
 	return roomOpen
 }
 
-// wrote tells that bytes went to the disk.
-func (r *room) wrote(bytes int) { r.unseen.Add(int64(bytes)) }
-
 // forAppend returns ErrUnavailable while the reserve is not free, or would not be
-// after bytes more. The disk is looked at first if much was appended since the last look.
+// after bytes more. It looks at the disk each time: that costs about a microsecond
+// of an append's fsync, and somebody else's file can take a reserve within a poll.
 func (r *room) forAppend(bytes int) error {
 	if r.disk.Dir == "" {
 		return nil
 	}
-	if r.unseen.Load()+int64(bytes) > roomBytes {
-		r.look()
-	}
+	r.look()
 	if st := r.state.Load(); st >= roomNoAppends {
 		return r.problem(st)
 	}
-	if r.free.Load()-r.unseen.Load()-int64(bytes) < Reserve(r.total()) {
+	if r.free.Load()-int64(bytes) < Reserve(r.total()) {
 		return r.problem(roomNoAppends)
 	}
 	return nil
@@ -159,6 +152,7 @@ func (r *room) forAppend(bytes int) error {
 
 // forCommit returns ErrUnavailable while even heads must wait.
 func (r *room) forCommit(int) error {
+	r.look()
 	if st := r.state.Load(); st >= roomNoCommits {
 		return r.problem(st)
 	}

@@ -130,6 +130,32 @@ func TestFastFillIsSeenBeforeThePoll(t *testing.T) {
 	t.Errorf("ten appends went through, %d MiB free", d.free.Load()/mib)
 }
 
+// TestForeignFileIsSeenByWhatIsWrittenNext: a copy to the same disk can take more
+// than the reserve between two polls, and a write that fails switches JetStream off.
+func TestForeignFileIsSeenByWhatIsWrittenNext(t *testing.T) {
+	var d disk
+	d.free.Store(400 * mib)
+	srv := streamtest.Start(t, streamtest.Partitions(1), func(c *stream.Config) {
+		c.Disk = stream.Disk{Dir: t.TempDir(), Statfs: d.statfs, Poll: time.Hour}
+	})
+	s, ctx := srv.Stream, testContext(t)
+	rev, err := s.CreateHead(ctx, newHead(s, 0, "c0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, s, 0, "while there is room")
+	d.free.Store(20 * mib)
+	if _, err := s.Append(ctx, 0, []byte("too late")); !errors.Is(err, gridloom.ErrUnavailable) {
+		t.Errorf("Append = %v, want ErrUnavailable", err)
+	}
+	d.free.Store(200 * mib)
+	mustAppend(t, s, 0, "room again")
+	d.free.Store(20 * mib)
+	if _, err := s.SwapHead(ctx, newHead(s, 0, "c1"), rev); !errors.Is(err, gridloom.ErrUnavailable) {
+		t.Errorf("SwapHead = %v, want ErrUnavailable", err)
+	}
+}
+
 func TestFullLogRefusesAndTakesAgainAfterAPurge(t *testing.T) {
 	srv := streamtest.Start(t, streamtest.Partitions(1), func(c *stream.Config) { c.MaxBytes = mib })
 	f := newFleet(t, srv.Stream)
