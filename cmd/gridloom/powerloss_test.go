@@ -220,7 +220,7 @@ func (d *loopDisk) mount() {
 		skipWithout(d.t, fmt.Sprintf("the right to mount a file: %s", out))
 	}
 	dir := d.dir
-	d.t.Cleanup(func() { _ = exec.Command("umount", "-q", dir).Run() }) //nolint:noctx,errcheck // unmounted by the test, or now
+	d.t.Cleanup(func() { _ = exec.Command("umount", "-q", dir).Run() }) // unmounted by the test, or now
 }
 
 // cutPower replaces the image by a copy of what has reached it, and mounts that.

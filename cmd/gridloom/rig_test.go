@@ -50,7 +50,7 @@ var builds = map[string]func() (string, error){
 
 func goBuild(name, dir string) (string, error) {
 	path := filepath.Join(buildDir, name)
-	cmd := exec.Command("go", "build", "-o", path, dir) //nolint:noctx // ends by itself
+	cmd := exec.Command("go", "build", "-o", path, dir)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build %s: %w\n%s", dir, err, out)
@@ -144,7 +144,7 @@ func (s *server) launch(args ...string) {
 		s.t.Fatal(err)
 	}
 	line := slices.Concat(s.wrap, []string{builtBinary(s.t, "gridloom"), "up", "--data", s.data, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"}, args)
-	s.cmd = exec.Command(line[0], line[1:]...) //nolint:noctx // ended by the test, or its cleanup
+	s.cmd = exec.Command(line[0], line[1:]...)
 	s.cmd.Env = append(os.Environ(), s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
 	if err := s.cmd.Start(); err != nil {
