@@ -77,9 +77,8 @@ func TestARefoldThatFailedIsDoneAgain(t *testing.T) {
 	disk := &failingBlob{Store: r.disk}
 	r.disk = disk
 	r.start(nil)
-	at := testStart
 	for i := range int64(40) {
-		at = testStart + gridloom.Millis(i)*15*gridloom.Minute
+		at := testStart + gridloom.Millis(i)*15*gridloom.Minute
 		r.now.Store(int64(at))
 		r.append(oneReading(t, at, 1000*i))
 	}
