@@ -227,3 +227,18 @@ func TestDuplicatesAreCountedOnceInTheManifest(t *testing.T) {
 		t.Errorf("counts %+v, want 2 readings and 4 duplicates", m.Counts)
 	}
 }
+
+// TestAReleasedPartitionRefusesAtOnce: a query that comes while the process stops must
+// not wait for an owner that is gone, and hold up the stop.
+func TestAReleasedPartitionRefusesAtOnce(t *testing.T) {
+	r := newRig(t, testStart)
+	r.start(nil)
+	r.append(oneReading(t, testStart, 1000))
+	await(t, "a commit", func() bool { return r.state().CommittedSeq == 2 })
+	r.stop()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := r.worker.Tail(ctx, 0, pane.Selector{}); !errors.Is(err, gridloom.ErrUnavailable) || ctx.Err() != nil {
+		t.Errorf("Tail after the release = %v, want ErrUnavailable at once", err)
+	}
+}

@@ -78,6 +78,8 @@ type partition struct {
 	toSave chan *commit
 	saved  chan commitResult
 	ticks  chan struct{}
+	left   chan struct{} // closed when nobody takes asks any more
+	leave  func()        // closes left
 
 	mustMove atomic.Bool // the log cannot be purged until this head moves
 
@@ -87,6 +89,7 @@ type partition struct {
 }
 
 func newPartition(id int, w *Worker) *partition {
+	left := make(chan struct{})
 	return &partition{
 		id: id, cfg: &w.cfg, log: w.log, heads: w.heads, store: w.store, metrics: w.metrics, budget: &w.budget,
 		logger: w.cfg.Logger.With("partition", id),
@@ -96,6 +99,8 @@ func newPartition(id int, w *Worker) *partition {
 		toSave: make(chan *commit, 1),
 		saved:  make(chan commitResult, 1),
 		ticks:  make(chan struct{}, 1),
+		left:   left,
+		leave:  sync.OnceFunc(func() { close(left) }),
 		status: pane.Status{Generation: w.cfg.Generation, Partition: id, State: "claiming", Owner: w.cfg.Owner},
 
 		problems: map[string]error{},
@@ -119,6 +124,7 @@ func (p *partition) account() {
 // whole process must stop for; everything else stops this partition alone, which
 // then answers every question with the reason.
 func (p *partition) run(ctx context.Context) error {
+	defer p.leave()
 	err := p.own(ctx)
 	switch {
 	case err == nil || ctx.Err() != nil && !errors.Is(err, gridloom.ErrCorrupt):
@@ -196,6 +202,7 @@ func (p *partition) own(ctx context.Context) error {
 	err := p.loop(ctx, pumped)
 	cancel()
 	if err == nil {
+		p.leave()
 		err = p.release()
 	}
 	close(p.toSave)

@@ -168,7 +168,8 @@ func (w *Worker) purge(ctx context.Context) {
 }
 
 // ask runs f in the loop of a partition, when it has caught up with the log as it
-// was at the claim. It does not wait longer than ctx; f may still run then.
+// was at the claim. It does not wait longer than ctx, where f may still run, nor for
+// a partition that is being released.
 func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, error)) (T, error) {
 	type answer struct {
 		v   T
@@ -193,6 +194,8 @@ func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, e
 	}
 	select {
 	case w.partitions[id].asks <- question:
+	case <-w.partitions[id].left:
+		return none, fmt.Errorf("%w: partition %d is being released: this process stops", gridloom.ErrUnavailable, id)
 	case <-ctx.Done():
 		return none, late()
 	}
