@@ -81,8 +81,11 @@ func (p *partition) add(s *series, r *window.Reading, row *gridloom.Reading) {
 		return
 	}
 	held := s.state.Panes()
-	switch p.cfg.Window.Add(s.kind, &s.state, r) {
+	switch outcome := p.cfg.Window.Add(s.kind, &s.state, r); outcome {
 	case window.Folded, window.Ranked:
+		if outcome == window.Ranked {
+			p.metrics.ranked.Inc()
+		}
 		p.current.add(row)
 		fresh := s.state.Panes() - held
 		p.openPanes += fresh // counted anew at each commit

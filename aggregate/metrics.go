@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics counts over all partitions of a worker; /status tells them apart.
 type metrics struct {
 	frames, readings, duplicates, disorder, refolds prometheus.Counter
+	ranked                                          prometheus.Counter
 	commits, panes, unchanged, restored, fenced     prometheus.Counter
 	retries                                         prometheus.Counter
 	commitSeconds                                   prometheus.Histogram
@@ -18,6 +19,7 @@ func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
 		frames:     c("frames_total", "Frames of the log folded in."),
 		readings:   c("readings_total", "Readings of those frames."),
 		duplicates: c("duplicates_total", "Readings that said again what was known, and were not stored."),
+		ranked:     c("ranked_total", "Readings of a known identity that were stored and changed no pane: the same with a higher order, or another value with a lower one."),
 		disorder:   c("disorder_total", "Readings that came out of order and waited for a refold."),
 		refolds:    c("refolds_total", "Series folded anew from stored rows."),
 		commits:    c("commits_total", "Commits whose head was swapped in."),
@@ -32,7 +34,7 @@ func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.frames, m.readings, m.duplicates, m.disorder, m.refolds, m.commits, m.panes, m.unchanged,
+		reg.MustRegister(m.frames, m.readings, m.duplicates, m.ranked, m.disorder, m.refolds, m.commits, m.panes, m.unchanged,
 			m.restored, m.fenced, m.retries, m.commitSeconds,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_tail_bytes", Help: "Rows not yet in a segment, over all partitions."},
 				func() float64 { return float64(b.used.Load()) }),

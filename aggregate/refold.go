@@ -6,20 +6,17 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
 	"github.com/gridloom/gridloom/internal/pane"
 )
 
-// refoldTimeout bounds the reading of stored rows for one round of refolds.
-const refoldTimeout = 2 * time.Minute
-
 // refold brings the chosen series that have readings out of order up to date (nil
 // chooses all): it drops the duplicates among what is pending, finds the nearest
 // stored carry before the earliest instant that the rest may change, and folds the
-// series anew from there, from its stored and its uncommitted rows.
+// series anew from there, from its stored and its uncommitted rows. It takes as long as
+// it takes: what was begun anew after a time-out would never be done.
 func (p *partition) refold(meters []string, registers []gridloom.RegisterID) error {
 	if len(p.disordered) == 0 {
 		return nil
@@ -36,8 +33,7 @@ func (p *partition) refold(meters []string, registers []gridloom.RegisterID) err
 	if len(jobs) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), refoldTimeout)
-	defer cancel()
+	ctx := context.Background()
 	if err := p.dropDuplicates(ctx, jobs, bySeries); err != nil {
 		return fmt.Errorf("refold: %w", err)
 	}
@@ -140,6 +136,7 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 				continue
 			case known && (r.SameValue(&b) || !r.Outranks(&b)):
 				// It ranks only, or it loses already and is kept as a row that lost.
+				p.metrics.ranked.Inc()
 				j.changes = j.changes || r.Start == newest.Start
 			default:
 				j.changes = true

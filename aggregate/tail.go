@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/window"
 	"github.com/gridloom/gridloom/internal/pane"
 )
 
@@ -94,6 +95,9 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 			}
 			pn.Meter, pn.Register = p.table.meters[s.meter], s.register
 			pn.Revision, pn.ComputedAt = revision, p.logTime
+			if old, ok := s.stored[pn.Start]; ok && window.SamePane(&old, pn) { // a refold gave it again as it was
+				pn.Revision, pn.ComputedAt = old.Revision, old.ComputedAt
+			}
 			if direct {
 				out.Panes = append(out.Panes, *pn)
 				return
