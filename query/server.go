@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gridloom/gridloom"
@@ -116,6 +117,7 @@ var openAPI []byte
 // /debug/pprof if the listener is a loopback address.
 func (s *Server) Routes() http.Handler {
 	r := chi.NewRouter()
+	r.Use(middleware.GetHead) // load balancers ask for health so
 	r.Get("/", s.handle("index", s.index))
 	r.Get("/healthz", s.handle("healthz", s.healthz))
 	r.Get("/readyz", s.handle("readyz", s.readyz))
@@ -138,7 +140,7 @@ func (s *Server) Routes() http.Handler {
 		}
 	}))
 	r.MethodNotAllowed(s.handle("none", func(w http.ResponseWriter, r *http.Request) error {
-		w.Header().Set("Allow", http.MethodGet)
+		w.Header().Set("Allow", "GET, HEAD")
 		return &problem{kind: problemMethod, status: http.StatusMethodNotAllowed, detail: r.URL.Path + " has no " + r.Method, mend: "use GET"}
 	}))
 	return r

@@ -393,3 +393,25 @@ func TestJSONStringsAreWhatTheStandardLibraryReads(t *testing.T) {
 		}
 	}
 }
+
+// TestHeadIsAnsweredLikeGet: load balancers ask for health in this way.
+func TestHeadIsAnsweredLikeGet(t *testing.T) {
+	address := newWorld(t).serve()
+	for path, want := range map[string]int{
+		"/healthz": http.StatusOK, "/api/v1/status": http.StatusOK, "/api/v1/windows?from=-1h": http.StatusOK,
+		"/api/v1/windows?step=7m": http.StatusBadRequest, "/api/v2/x": http.StatusNotFound,
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, address+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("HEAD %s: %s, want %d", path, resp.Status, want)
+		}
+	}
+}
