@@ -187,6 +187,12 @@ func problemOf(err error) *problem {
 		}
 	case errors.Is(err, context.Canceled):
 		return &problem{kind: problemUnavailable, status: http.StatusServiceUnavailable, detail: "the request was given up", cause: err}
+	case errors.Is(err, gridloom.ErrCorrupt) && errors.Is(err, gridloom.ErrUnavailable):
+		// Its owner has stopped a whole partition: lost heads, a log that was rolled back, a manifest.
+		return &problem{
+			kind: problemUnavailable, status: http.StatusServiceUnavailable, detail: text, cause: err,
+			mend: "the partition stays stopped until that is mended and gridloom is started again; GET /api/v1/status shows each partition",
+		}
 	case errors.Is(err, gridloom.ErrCorrupt):
 		return &problem{
 			kind: problemCorrupt, status: http.StatusInternalServerError, detail: text, cause: err,
