@@ -44,7 +44,7 @@ func (r *recorder) count() int {
 
 // startAgent runs an edge agent with simulated meters until stop is called, which
 // waits until all that it said is acknowledged.
-func startAgent(t *testing.T, connect string) (a *agent.Agent, said *recorder, stop func()) {
+func startAgent(t *testing.T, connect, spool string) (a *agent.Agent, said *recorder, stop func()) {
 	t.Helper()
 	clock := device.NewClock(device.ClockTrust)
 	sim, err := device.NewSim(device.SimConfig{Seed: 7, Meters: 40, Every: 200 * time.Millisecond, Prefix: "disk-"}, clock)
@@ -53,7 +53,7 @@ func startAgent(t *testing.T, connect string) (a *agent.Agent, said *recorder, s
 	}
 	said = &recorder{Source: sim, said: map[gridloom.Identity]int64{}}
 	a, err = agent.New(agent.Config{
-		Agent: "disk", Connect: connect, Dir: filepath.Join(t.TempDir(), "spool"), Sync: time.Second, Clock: clock,
+		Agent: "disk", Connect: connect, Dir: spool, Sync: time.Second, Clock: clock,
 		BatchAge: 200 * time.Millisecond, BackoffMax: time.Second,
 	}, said)
 	if err != nil {
@@ -79,7 +79,7 @@ func TestFullDiskWhileRunning(t *testing.T) {
 	disk := mountTmpfs(t, "512m")
 	s := serverOn(t, filepath.Join(disk, "data"))
 	s.start()
-	a, said, stop := startAgent(t, "mqtt://"+s.mqtt)
+	a, said, stop := startAgent(t, "mqtt://"+s.mqtt, filepath.Join(t.TempDir(), "spool"))
 	acknowledged := func() uint64 { return a.Stats().Acknowledged }
 	s.await("a thousand readings are acknowledged", func() bool { return acknowledged() > 1000 })
 	foreign := filepath.Join(disk, "foreign")

@@ -78,9 +78,9 @@ func runInspect(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if c.count < 1 || c.count > 1_000_000 {
 		return fmt.Errorf("%w: --count wants 1 to 1000000", errUsage)
 	}
-	need := func() error {
+	need := func(what string) error {
 		if c.file == "" {
-			return fmt.Errorf("%w: inspect %s needs a file", errUsage, args[0])
+			return fmt.Errorf("%w: inspect %s needs a %s", errUsage, args[0], what)
 		}
 		return nil
 	}
@@ -96,17 +96,23 @@ func runInspect(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		if err != nil {
 			return fmt.Errorf("frame %s: %w", c.file, reason(err))
 		}
-		return printFrame(stdout, &c, frameAt{Data: data}, true)
+		if err := printFrame(stdout, &c, frameAt{Data: data}, true); err != nil {
+			return fmt.Errorf("%s: %w", c.file, err)
+		}
+		return nil
 	case "manifest":
 		return inspectManifest(ctx, &c, stdout)
 	case "segment":
-		if err := need(); err != nil {
+		if err := need("file"); err != nil {
 			return err
 		}
 		return describe(stdout, &c, c.file, pane.DescribeSegment)
 	case "spool":
-		if err := need(); err != nil {
+		if err := need("directory"); err != nil {
 			return err
+		}
+		if _, err := os.Stat(c.file); err != nil {
+			return fmt.Errorf("%s: %w", c.file, reason(err))
 		}
 		return spool.Inspect(stdout, c.file, c.json)
 	default:
@@ -117,8 +123,8 @@ func runInspect(ctx context.Context, args []string, stdout, stderr io.Writer) er
 // inspectLive asks the running process for what only it can read, or reads the
 // directory's log itself.
 func inspectLive(ctx context.Context, kind string, c *inspectConfig, stdout io.Writer) error {
-	if _, err := os.Stat(filepath.Join(c.data, "gridloom.json")); err != nil {
-		return fmt.Errorf("%s is no data directory of gridloom: name it with --data", c.data)
+	if err := isDataDir(c.data); err != nil {
+		return err
 	}
 	var run runInfo
 	if data, err := os.ReadFile(filepath.Join(c.data, "run.json")); err == nil && json.Unmarshal(data, &run) == nil {
@@ -222,8 +228,43 @@ func describe(w io.Writer, c *inspectConfig, name string, show func(io.Writer, [
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, reason(err))
 	}
-	if err := show(w, data, pane.DescribeOptions{JSON: c.json, Rows: c.count}); err != nil {
+	var out bytes.Buffer
+	if err := show(&out, data, pane.DescribeOptions{JSON: c.json, Rows: c.count}); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	if c.json {
+		return objectPerLine(w, &out)
+	}
+	_, err = out.WriteTo(w)
+	return err
+}
+
+// objectPerLine writes each JSON value of r on a line of its own.
+func objectPerLine(w io.Writer, r io.Reader) error {
+	values := json.NewDecoder(r)
+	for {
+		var v json.RawMessage
+		err := values.Decode(&v)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		var line bytes.Buffer
+		if err == nil {
+			err = json.Compact(&line, v)
+		}
+		if err == nil {
+			_, err = fmt.Fprintf(w, "%s\n", line.Bytes())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// isDataDir returns an error if path is no data directory.
+func isDataDir(path string) error {
+	if _, err := os.Stat(filepath.Join(path, "gridloom.json")); err != nil {
+		return fmt.Errorf("%s is no data directory of gridloom: name it with --data", path)
 	}
 	return nil
 }
@@ -232,6 +273,9 @@ func describe(w io.Writer, c *inspectConfig, name string, show func(io.Writer, [
 func inspectManifest(ctx context.Context, c *inspectConfig, stdout io.Writer) error {
 	if c.file != "" {
 		return describe(stdout, c, c.file, pane.DescribeManifest)
+	}
+	if err := isDataDir(c.data); err != nil {
+		return err
 	}
 	disk, err := blob.OpenDir(filepath.Join(c.data, "store"), blob.OS{})
 	if err != nil {
