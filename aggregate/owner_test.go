@@ -242,3 +242,23 @@ func TestAReleasedPartitionRefusesAtOnce(t *testing.T) {
 		t.Errorf("Tail after the release = %v, want ErrUnavailable at once", err)
 	}
 }
+
+// TestAnAnswerHoldsWhatTheLogHeld: what the log has stored when a question is asked,
+// and a device has got its PUBACK for, is in the answer, however soon it comes.
+func TestAnAnswerHoldsWhatTheLogHeld(t *testing.T) {
+	r := newRig(t, testStart)
+	r.start(nil)
+	for i := range int64(200) {
+		r.append(oneReading(t, testStart+gridloom.Millis(i), i))
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		tl, err := r.worker.Tail(ctx, 0, pane.Selector{})
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last, _ := r.log.LastSequence(t.Context(), 0); tl.NextSeq != last+1 {
+			t.Fatalf("the answer goes to %d, and the log held frame %d when it was asked for", tl.NextSeq, last)
+		}
+	}
+	r.stop()
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,7 +75,8 @@ type partition struct {
 
 	batch  []Frame // handed over and not yet folded in
 	frames chan []Frame
-	asks   chan func(*partition, error)
+	asks   chan question
+	behind []question // asked, and waiting for frames that the log has already
 	toSave chan *commit
 	saved  chan commitResult
 	ticks  chan struct{}
@@ -95,7 +97,7 @@ func newPartition(id int, w *Worker) *partition {
 		logger: w.cfg.Logger.With("partition", id),
 		table:  newTable(), current: &tail{},
 		frames: make(chan []Frame),
-		asks:   make(chan func(*partition, error)),
+		asks:   make(chan question),
 		toSave: make(chan *commit, 1),
 		saved:  make(chan commitResult, 1),
 		ticks:  make(chan struct{}, 1),
@@ -145,12 +147,17 @@ func (p *partition) run(ctx context.Context) error {
 	}
 	p.drop()
 	p.setProblem("stopped", err)
+	stopped := fmt.Errorf("%w: partition %d: %w", gridloom.ErrUnavailable, p.id, err)
+	for _, q := range p.behind {
+		q.run(p, stopped)
+	}
+	p.behind = nil
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case ask := <-p.asks:
-			ask(p, fmt.Errorf("%w: partition %d: %w", gridloom.ErrUnavailable, p.id, err))
+			ask.run(p, stopped)
 		}
 	}
 }
@@ -203,6 +210,9 @@ func (p *partition) own(ctx context.Context) error {
 	cancel()
 	if err == nil {
 		p.leave()
+		for _, q := range p.behind {
+			q.run(p, fmt.Errorf("%w: partition %d is being released: this process stops", gridloom.ErrUnavailable, p.id))
+		}
 		err = p.release()
 	}
 	close(p.toSave)
@@ -241,8 +251,12 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 				return err
 			}
 		case ask := <-asks:
-			ask(p, nil)
-			p.account()
+			if ask.goal >= p.nextSeq {
+				p.behind = append(p.behind, ask) // bounded by the queries that are let in at once
+			} else {
+				ask.run(p, nil)
+				p.account()
+			}
 			continue
 		case r := <-p.saved:
 			if err := p.finishCommit(r); err != nil {
@@ -275,6 +289,13 @@ func (p *partition) applyNext() error {
 	p.batch = p.batch[1:]
 	p.caughtUp = p.caughtUp || p.nextSeq > p.goal
 	p.lastFrame = p.cfg.Clock()
+	p.behind = slices.DeleteFunc(p.behind, func(q question) bool {
+		if q.goal >= p.nextSeq {
+			return false
+		}
+		q.run(p, nil)
+		return true
+	})
 	p.account()
 	return nil
 }

@@ -167,8 +167,8 @@ func (w *Worker) purge(ctx context.Context) {
 	}
 }
 
-// ask runs f in the loop of a partition, when it has caught up with the log as it
-// was at the claim. It does not wait longer than ctx, where f may still run, nor for
+// ask runs f in the loop of a partition, when that has read the log as far as it went
+// when it was asked: what a device got a PUBACK for is in the answer. It does not wait longer than ctx, where f may still run, nor for
 // a partition that is being released.
 func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, error)) (T, error) {
 	type answer struct {
@@ -179,8 +179,15 @@ func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, e
 	if id < 0 || id >= len(w.partitions) {
 		return none, fmt.Errorf("%w: partition %d of %d", gridloom.ErrNotFound, id, len(w.partitions))
 	}
+	goal, err := w.log.LastSequence(ctx, id)
+	if err != nil {
+		return none, fmt.Errorf("partition %d: %w", id, err)
+	}
 	done := make(chan answer, 1)
-	question := func(p *partition, err error) {
+	run := func(p *partition, err error) {
+		if ctx.Err() != nil {
+			return // nobody waits any more
+		}
 		if err != nil {
 			done <- answer{err: err}
 			return
@@ -193,7 +200,7 @@ func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, e
 		return fmt.Errorf("%w: partition %d (%s) did not answer: %w", gridloom.ErrUnavailable, id, st.State, ctx.Err())
 	}
 	select {
-	case w.partitions[id].asks <- question:
+	case w.partitions[id].asks <- question{goal, run}:
 	case <-w.partitions[id].left:
 		return none, fmt.Errorf("%w: partition %d is being released: this process stops", gridloom.ErrUnavailable, id)
 	case <-ctx.Done():
@@ -205,6 +212,12 @@ func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, e
 	case <-ctx.Done():
 		return none, late()
 	}
+}
+
+// question is what ask wants done once the frame of sequence goal has been read.
+type question struct {
+	goal uint64
+	run  func(*partition, error)
 }
 
 // Tail answers what the owner of a partition holds on top of its manifest. It
