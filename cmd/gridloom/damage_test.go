@@ -235,9 +235,7 @@ func TestADamagedStoreFileIsNamedAndTheRestServed(t *testing.T) {
 			if readings != nil || windows != nil {
 				t.Errorf("%s, which this does not need: %v; %v", what, readings, windows)
 			}
-			if !strings.Contains(s.out.String(), damaged[p]) {
-				t.Errorf("%s: the log does not name it", what)
-			}
+			s.await("the log names "+damaged[p], func() bool { return strings.Contains(s.out.String(), damaged[p]) })
 		}
 		n.mustServe(t, s, healthy)
 		readings, windows := n.check(t, s, 0, 1, 2, 3)
@@ -444,6 +442,7 @@ func TestADamagedSpoolIsNamedAndTheRestPublished(t *testing.T) {
 		if err := online.Wait(); err != nil {
 			t.Fatalf("%s: %v\n%s", c.name, err, out)
 		}
+		// Wait has returned: all that the agent printed is here.
 		if log := out.String(); c.says != "" && (!strings.Contains(log, c.says) || !strings.Contains(log, segment)) {
 			t.Errorf("%s: the agent does not say %q of %s:\n%s", c.name, c.says, segment, out)
 		}
