@@ -67,6 +67,16 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		watchFailures:  counter("watch_failures_total", "Times that the log's state could not be read."),
 		statfsFailures: counter("statfs_failures_total", "Times that the disk's free space could not be read."),
 	}
+	// From the start on, so that a rate sees the first one.
+	for vec, values := range map[*prometheus.CounterVec][]string{
+		m.appendFailures: {"full", "disk", "nats", "foreign"},
+		m.recreations:    {"heartbeat", "gap", "stall", "error"},
+		m.swaps:          {"stored", "read_back", "repeated", "fenced", "unknown"},
+	} {
+		for _, v := range values {
+			vec.WithLabelValues(v)
+		}
+	}
 	obs.Register(r, m.appendSeconds, m.appendBytes, m.appendFailures, m.frames, m.frameBytes, m.recreations, m.verifyFailures,
 		m.swaps, m.purged, m.createRetries, m.rejects, m.rejectFailures, m.rejectsFallen, m.logBytes, m.logMaxBytes,
 		m.diskFree, m.diskReserve, m.closed, m.watchFailures, m.statfsFailures)

@@ -25,6 +25,11 @@ func newMetrics(reg prometheus.Registerer, c *cache) *metrics {
 		groups:       count("read_groups_total", "Row groups looked into."),
 		passed:       count("passed_groups_total", "Row groups passed over by their statistics."),
 	}
+	for _, kind := range []string{string(KindRaw), string(KindPane), string(KindSnapshot), "list", "manifest"} {
+		for _, vec := range []*prometheus.CounterVec{m.written, m.writtenBytes, m.read, m.readBytes} {
+			vec.WithLabelValues(kind) // from the start on, so that a rate sees the first one
+		}
+	}
 	if reg != nil {
 		reg.MustRegister(m.written, m.writtenBytes, m.read, m.readBytes, m.cached, m.refused, m.rows, m.groups, m.passed,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_pane_cache_bytes", Help: "Bytes of verified files kept in memory."},
