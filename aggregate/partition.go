@@ -83,7 +83,9 @@ type partition struct {
 	left   chan struct{} // closed when nobody takes asks any more
 	leave  func()        // closes left
 
-	mustMove atomic.Bool // the log cannot be purged until this head moves
+	logKnown atomic.Bool           // the log was compared with the head, or never will be
+	logLost  atomic.Pointer[error] // set once the log is not the one that was read before
+	mustMove atomic.Bool           // the log cannot be purged until this head moves
 
 	mu       sync.Mutex // guards what follows
 	status   pane.Status
@@ -146,6 +148,7 @@ func (p *partition) run(ctx context.Context) error {
 		p.logger.Error("partition stopped", "err", err)
 	}
 	p.drop()
+	p.logKnown.Store(true)
 	p.setProblem("stopped", err)
 	stopped := fmt.Errorf("%w: partition %d: %w", gridloom.ErrUnavailable, p.id, err)
 	for _, q := range p.behind {
@@ -335,6 +338,9 @@ func (p *partition) pump(ctx context.Context) error {
 	pause := retryMin
 	for {
 		r, err := p.log.Follow(ctx, p.id, at)
+		if err == nil {
+			p.logKnown.Store(true)
+		}
 		for err == nil {
 			var batch []Frame
 			if batch, err = r.Next(ctx); err != nil {
@@ -359,6 +365,7 @@ func (p *partition) pump(ctx context.Context) error {
 			return nil //nolint:nilerr // the end of ctx is no failure
 		}
 		if !errors.Is(err, gridloom.ErrUnavailable) {
+			p.logLost.Store(&err)
 			return err
 		}
 		p.setProblem("log", err)

@@ -95,6 +95,21 @@ func (w *Worker) Status(ctx context.Context) ([]pane.Status, error) {
 	return out, nil
 }
 
+// LogProblem returns why nothing may be appended to a partition's log now: its
+// owner has not compared it with the head yet, or it is not the log that was read
+// before, so that what is stored there would be thrown away when the right one is
+// restored. ErrUnavailable, or nil.
+func (w *Worker) LogProblem(id int) error {
+	p := w.partitions[id]
+	if lost := p.logLost.Load(); lost != nil {
+		return fmt.Errorf("%w: partition %d takes no readings: %w", gridloom.ErrUnavailable, id, *lost)
+	}
+	if !p.logKnown.Load() {
+		return fmt.Errorf("%w: partition %d takes no readings yet: its log is being compared with its head", gridloom.ErrUnavailable, id)
+	}
+	return nil
+}
+
 // Ready returns nil if every partition runs, else the first reason why not.
 func (w *Worker) Ready() error {
 	for _, p := range w.partitions {

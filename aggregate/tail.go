@@ -159,7 +159,8 @@ func (p *partition) seriesInfo() []pane.SeriesInfo {
 		}
 		// Readings that wait for a refold may be newer than the state knows, or correct what it knows.
 		for j := range s.pending {
-			if r := &s.pending[j]; r.Start >= info.LastAt {
+			if r := &s.pending[j]; !known || r.Start > last.Start || r.Start == last.Start && r.Order >= last.Order {
+				known, last.Start, last.Order = true, r.Start, r.Order
 				info.LastAt, info.LastLength, info.Serial = r.Start, r.Length, r.Serial
 				info.LastValue, info.LastVoid, info.LastQuality = r.Value, r.Void, r.Quality
 			}

@@ -39,14 +39,19 @@ func (o ownerReader) Next(ctx context.Context) ([]aggregate.Frame, error) {
 // Close implements aggregate.Reader.
 func (o ownerReader) Close() { o.r.Close() }
 
-// ingestLog is the log as ingest sees it, with the fault points of crash tests.
+// ingestLog is the log as ingest sees it, with the fault points of crash tests. What
+// would go into a log that was rolled back is not acknowledged.
 type ingestLog struct {
-	s     *stream.Stream
-	fault func(string)
+	s      *stream.Stream
+	owners *aggregate.Worker
+	fault  func(string)
 }
 
 // Append implements ingest.Log.
 func (l ingestLog) Append(ctx context.Context, partition int, frame []byte) (uint64, error) {
+	if err := l.owners.LogProblem(partition); err != nil {
+		return 0, err
+	}
 	l.fault("append.sealed")
 	seq, err := l.s.Append(ctx, partition, frame)
 	if err == nil {

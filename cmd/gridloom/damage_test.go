@@ -363,6 +363,15 @@ func TestALogRolledBackStopsItsPartition(t *testing.T) {
 	mustName(t, "readings of all", readings, "log", "restore")
 	mustName(t, "windows of all", windows, "log", "restore")
 	n.mustServe(t, s, 0, 2, 3)
+	// What would go into that log is not acknowledged: the right one may come back without it.
+	mqtt := dialPublisher(t, s.mqtt, "hopeful")
+	defer mqtt.close()
+	if _, err := mqtt.send("gridloom/v1/site/hopeful/readings", readingJSON(n.meters[back], "energy_import", time.Now(), 1)); err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := mqtt.ack(); err == nil {
+		t.Errorf("message %d for the stopped partition was acknowledged", pid)
+	}
 	s.stop()
 	s.mustKeep(before)
 	// The log grows past what had been read: still another log.

@@ -89,7 +89,7 @@ func openPipeline(ctx context.Context, cfg upConfig, dir *dataDir, logger *slog.
 	}, ownerLog{p.stream}, p.stream, store)
 	p.bridge, err = ingest.New(ingest.BridgeConfig{
 		Partitions: layout.Partitions, Generation: layout.Generation, FinishTimeout: finishIngest, Logger: logger, Registerer: p.reg,
-	}, ingestLog{p.stream, fault}, p.stream)
+	}, ingestLog{p.stream, p.worker, fault}, p.stream)
 	if err != nil {
 		return nil, err
 	}
