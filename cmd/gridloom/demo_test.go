@@ -80,11 +80,12 @@ func TestProgressOnATerminal(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	line := regexp.MustCompile(`\r\x1b\[K +[1-9][0-9]* objects/s   lag \d+ frames   [1-9][0-9]* series   panes: [1-9][0-9]* open, \d+ written`)
+	line := regexp.MustCompile(`\r\x1b\[K +\d+ objects/s   lag \d+ frames   [1-9][0-9]* series   panes: [1-9][0-9]* open, \d+ written`)
 	shown := func() int { return len(line.FindAllString(out.String(), -1)) }
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for shown() < 3 {
+	busy := regexp.MustCompile(` [1-9][0-9]* objects/s `) // the meters are read each 5 s
+	for shown() < 3 || !busy.MatchString(out.String()) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -257,7 +257,7 @@ func (s *server) fingerprint(path string) string {
 		h.Write(lines.Bytes())
 		rows, size = rows+1, size+len(lines.Bytes())
 	}
-	if err := lines.Err(); err != nil || resp.StatusCode != 200 {
+	if err := lines.Err(); err != nil || resp.StatusCode != http.StatusOK {
 		s.t.Fatalf("%s answers %d: %v", path, resp.StatusCode, err)
 	}
 	return fmt.Sprintf("%d rows, %d bytes, %016x", rows, size, h.Sum64())

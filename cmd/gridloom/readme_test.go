@@ -42,7 +42,7 @@ func TestReadme(t *testing.T) {
 	for _, b := range all {
 		switch b.language {
 		case "sh":
-			for _, line := range strings.Split(strings.ReplaceAll(b.text, "\\\n", " "), "\n") {
+			for line := range strings.SplitSeq(strings.ReplaceAll(b.text, "\\\n", " "), "\n") {
 				command, _, _ := strings.Cut(line, "   #")
 				words := strings.Fields(command)
 				switch {
