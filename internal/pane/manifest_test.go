@@ -47,6 +47,7 @@ func collect(t *testing.T, s *Store, m *Manifest, kind Kind, sel Selector) []Seg
 // TestManifestStaysSmall commits for five days, and finds every segment
 // again in the order of its commit, by time and by meter.
 func TestManifestStaysSmall(t *testing.T) {
+	t.Parallel()
 	const commits = 30_000
 	s, fsys := newStore(t, StoreOptions{})
 	m := &Manifest{Head: gridloom.Head{Generation: 1, Partition: 2, Epoch: 3}}
@@ -74,9 +75,9 @@ func TestManifestStaysSmall(t *testing.T) {
 	f := func(kind Kind, sel Selector) {
 		t.Helper()
 		var want []Segment
-		for _, g := range all {
-			if g.Kind == kind && g.MayHold(&sel) {
-				want = append(want, g)
+		for i := range all {
+			if g := &all[i]; g.Kind == kind && g.MayHold(&sel) {
+				want = append(want, *g)
 			}
 		}
 		if got := collect(t, s, m, kind, sel); !slices.EqualFunc(got, want, func(a, b Segment) bool { return a.Path == b.Path }) {
