@@ -15,8 +15,9 @@ import (
 // commit is one attempt to move position and result together. The loop fills it
 // and goes on; save runs beside the loop and touches nothing but the commit.
 type commit struct {
-	head     gridloom.Head // as it will be swapped in, all but the manifest's reference
-	revision uint64        // of the head that it replaces
+	head     gridloom.Head    // as it will be swapped in, all but the manifest's reference
+	revision uint64           // of the head that it replaces
+	before   gridloom.FileRef // the manifest that it replaces
 	base     *pane.Manifest
 	where    pane.Where
 
@@ -24,14 +25,19 @@ type commit struct {
 	panes      []gridloom.Pane
 	duplicates uint64             // dropped since the last commit
 	snapshot   []pane.SnapshotRow // nil when none is due
+	edit       *edit              // nil when none is wanted
 
 	// What is already stored when an attempt is repeated: segments are written once.
 	segments  []pane.Segment
 	rawDone   bool
 	panesDone bool
 	snapped   *pane.Segment
+	dropped   []string // by the edit
 	manifest  *pane.Manifest
 }
+
+// editPause keeps edits from making a commit each while the store cannot be read.
+const editPause = 100 * time.Millisecond
 
 // maxGrow bounds the panes that closePanes makes room for ahead: most of a large
 // fleet's panes stay open.
@@ -50,7 +56,7 @@ func (p *partition) due(now time.Time) bool {
 	if p.frozen != nil {
 		return false
 	}
-	if p.current.bytes >= p.cfg.CommitBytes || (p.budget.over() && p.current.bytes > 0) {
+	if p.edit != nil && now.Sub(p.lastCommit) >= min(editPause, p.cfg.CommitEvery) || p.current.bytes >= p.cfg.CommitBytes || (p.budget.over() && p.current.bytes > 0) {
 		return true
 	}
 	return now.Sub(p.lastCommit) >= p.cfg.CommitEvery && (p.unsaved || p.mayClose() || p.mustMove.Load() && p.nextSeq > p.head.NextSeq)
@@ -68,17 +74,18 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	if err := p.refold(nil, nil); err != nil {
 		return nil, err
 	}
-	c := &commit{revision: p.revision, base: p.manifest, where: pane.Where{Generation: p.cfg.Generation, Partition: p.id, Epoch: p.head.Epoch}}
+	c := &commit{revision: p.revision, before: p.head.Manifest, base: p.manifest, edit: p.edit, where: pane.Where{Generation: p.cfg.Generation, Partition: p.id, Epoch: p.head.Epoch}}
 	c.panes = p.closePanes()
-	if !p.unsaved && len(c.panes) == 0 && !final && !p.mustMove.Load() {
+	if !p.unsaved && len(c.panes) == 0 && !final && p.edit == nil && !p.mustMove.Load() {
 		p.lastCommit = p.cfg.Clock()
 		return nil, nil
 	}
-	if p.nextSeq == p.head.NextSeq && len(c.panes) == 0 && len(p.current.readings) == 0 && p.manifest.SnapshotSeq+1 >= p.nextSeq {
+	if p.edit == nil && p.nextSeq == p.head.NextSeq && len(c.panes) == 0 && len(p.current.readings) == 0 && p.manifest.SnapshotSeq+1 >= p.nextSeq {
 		p.unsaved = false
 		return nil, nil
 	}
 	p.mustMove.Store(false)
+	p.edit = nil
 	c.readings, c.duplicates = p.current.readings, p.duplicates
 	p.duplicates = 0
 	p.sinceSnapshot += len(c.readings)
@@ -208,6 +215,12 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		if c.snapped != nil {
 			m.Snapshot, m.SnapshotSeq = c.snapped, c.head.NextSeq-1
 		}
+		if c.edit != nil {
+			var err error
+			if c.dropped, err = c.edit.amend(ctx, &m); err != nil {
+				return 0, fmt.Errorf("edit manifest: %w", err)
+			}
+		}
 		ref, err := p.store.WriteManifest(ctx, &m)
 		if err != nil {
 			return 0, fmt.Errorf("write manifest: %w", err)
@@ -274,6 +287,10 @@ func (p *partition) finishCommit(r commitResult) error {
 	p.metrics.commitSeconds.Observe(r.took.Seconds())
 	p.metrics.panes.Add(float64(len(r.c.panes)))
 	p.setCommitted()
+	p.publishCommit(r.c)
+	if r.c.edit != nil && r.c.edit.done != nil {
+		r.c.edit.done()
+	}
 	p.mu.Lock()
 	p.status.LastCommit = p.cfg.Now()
 	p.mu.Unlock()

@@ -7,6 +7,7 @@
 // applies frames (apply.go) to the table of series (series.go), collects what came
 // out of order and refolds it from stored rows (refold.go), keeps what is not yet
 // in a segment and answers queries from it (tail.go), and commits (commit.go).
+// What works beside the loop changes the manifest by edits that a commit carries (edit.go).
 // ports.go declares what it needs of the log, the heads and the store; metrics.go
 // counts. The arithmetic of windows is package aggregate/window, which does no I/O.
 package aggregate

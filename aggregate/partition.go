@@ -77,9 +77,11 @@ type partition struct {
 	frames chan []Frame
 	asks   chan question
 	behind []question // asked, and waiting for frames that the log has already
+	edit   *edit      // for the next commit
 	toSave chan *commit
 	saved  chan commitResult
 	ticks  chan struct{}
+	edits  chan *edit    // capacity 1
 	left   chan struct{} // closed when nobody takes asks any more
 	leave  func()        // closes left
 
@@ -87,9 +89,12 @@ type partition struct {
 	logLost  atomic.Pointer[error] // set once the log is not the one that was read before
 	mustMove atomic.Bool           // the log cannot be purged until this head moves
 
+	shown atomic.Pointer[committed] // what the last commit left
+
 	mu       sync.Mutex // guards what follows
 	status   pane.Status
 	problems map[string]error
+	dropped  []pane.Dropped // files of this epoch that no manifest names
 }
 
 func newPartition(id int, w *Worker) *partition {
@@ -103,6 +108,7 @@ func newPartition(id int, w *Worker) *partition {
 		toSave: make(chan *commit, 1),
 		saved:  make(chan commitResult, 1),
 		ticks:  make(chan struct{}, 1),
+		edits:  make(chan *edit, 1),
 		left:   left,
 		leave:  sync.OnceFunc(func() { close(left) }),
 		status: pane.Status{Generation: w.cfg.Generation, Partition: id, State: "claiming", Owner: w.cfg.Owner},
@@ -167,7 +173,8 @@ func (p *partition) run(ctx context.Context) error {
 
 // drop forgets all state: nothing of it may be served or committed any more.
 func (p *partition) drop() {
-	p.table, p.current, p.frozen, p.disordered = newTable(), &tail{}, nil, nil
+	p.table, p.current, p.frozen, p.disordered, p.edit = newTable(), &tail{}, nil, nil, nil
+	p.shown.Store(nil)
 	p.account()
 }
 
@@ -200,6 +207,7 @@ func (p *partition) own(ctx context.Context) error {
 	p.lastCommit, p.lastSnapshot, p.lastFrame = now, now, now
 	p.caughtUp = p.nextSeq > p.goal
 	p.setCommitted()
+	p.shown.Store(&committed{p.head, p.manifest})
 	p.setState("running")
 	p.logger.Info("partition claimed", "epoch", p.head.Epoch, "seq", p.nextSeq, "count", len(p.table.series))
 
@@ -230,7 +238,10 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
-		frames, asks := p.frames, p.asks
+		frames, asks, edits := p.frames, p.asks, p.edits
+		if p.edit != nil {
+			edits = nil
+		}
 		var more <-chan struct{}
 		if held := p.counted; held >= 2*p.cfg.CommitBytes || p.budget.full() && held > 0 {
 			frames = nil // lag shows; ingest goes on
@@ -265,6 +276,7 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 			if err := p.finishCommit(r); err != nil {
 				return err
 			}
+		case p.edit = <-edits:
 		case <-look.C:
 			p.wantTick()
 		}
