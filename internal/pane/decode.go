@@ -91,6 +91,7 @@ func (d *decoder) open(ordinal int) error {
 type page struct {
 	first, rows int
 	indexed     bool   // values are indexes into the dictionary
+	delta       bool   // values are differences
 	levels      []byte // of a nullable column: 1 where the row has a value
 	values      []byte
 }
@@ -177,9 +178,12 @@ func (c *chunk) ints(dst []int64, valid []bool, lo, hi int) error {
 		}
 		at := p.first + from - lo
 		out := dst[at : at+to-from]
-		if p.indexed {
+		switch {
+		case p.indexed:
 			err = c.indexedInts(out[:count], p.values, before, words)
-		} else {
+		case p.delta:
+			err = decodeDelta(out[:count], before, c.f.physical == parquet.Types.Int32, p.values)
+		default:
 			err = c.plainInts(out[:count], p.values, before)
 		}
 		if err != nil {
@@ -289,6 +293,9 @@ func (c *chunk) strings(dst []int32, lo, hi int) ([]string, error) {
 			copy(out, index)
 			return err
 		}
+		if p.delta {
+			return errShort
+		}
 		// Not written by gridloom at level 0, but any Parquet writer may fall back to it.
 		return eachBlob(p.values, to, func(i int, v []byte) error {
 			if i >= from {
@@ -321,7 +328,7 @@ func (c *chunk) stringWords() ([]string, error) {
 // blobs calls do for each of the rows [lo, hi) that has a value; v is valid during the call.
 func (c *chunk) blobs(lo, hi int, do func(row int, v []byte) error) error {
 	return c.each(lo, hi, func(p *page, from, to int) error {
-		if p.indexed {
+		if p.indexed || p.delta {
 			return errors.New("byte strings through a dictionary are not written by gridloom")
 		}
 		levels, before, count, err := c.present(p, from, to)
@@ -365,7 +372,7 @@ func (c *chunk) fixed(lo, hi int, do func(row int, v []byte)) error {
 		if err != nil {
 			return err
 		}
-		if p.indexed || len(p.values)/16 < before+count {
+		if p.indexed || p.delta || len(p.values)/16 < before+count {
 			return errShort
 		}
 		at := 16 * before
@@ -382,7 +389,7 @@ func (c *chunk) fixed(lo, hi int, do func(row int, v []byte)) error {
 // bools decodes rows [lo, hi) of a required plain column.
 func (c *chunk) bools(dst []bool, lo, hi int) error {
 	return c.each(lo, hi, func(p *page, from, to int) error {
-		if p.indexed || len(p.values)*8 < to {
+		if p.indexed || p.delta || len(p.values)*8 < to {
 			return errShort
 		}
 		for i := from; i < to; i++ {

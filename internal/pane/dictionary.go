@@ -1,11 +1,5 @@
 package pane
 
-import (
-	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/memory"
-)
-
 // wordTable numbers the distinct strings of a column in order of appearance.
 // Columns are sorted or made of long runs, so that most rows repeat the last one.
 type wordTable struct {
@@ -33,21 +27,6 @@ func (t *wordTable) index(dst []int32, values []string) {
 		}
 		dst[i] = last
 	}
-}
-
-// array returns the words as an Arrow array.
-func (t *wordTable) array() arrow.Array {
-	offsets := make([]int32, 1, len(t.words)+1)
-	var data []byte
-	for _, w := range t.words {
-		data = append(data, w...)
-		offsets = append(offsets, int32(len(data)))
-	}
-	d := array.NewData(arrow.BinaryTypes.String, len(t.words), []*memory.Buffer{
-		nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(offsets)), memory.NewBufferBytes(data),
-	}, nil, 0, 0)
-	defer d.Release()
-	return array.NewStringData(d)
 }
 
 // numberTable numbers the distinct integers of a column in order of appearance:
@@ -107,33 +86,4 @@ func (t *numberTable) grow() {
 func hashNumber(v int64) uint64 {
 	h := uint64(v) * 0x9e3779b97f4a7c15
 	return h ^ h>>32
-}
-
-// array64 returns the numbers as an Arrow array of 64 bits.
-func (t *numberTable) array64() arrow.Array {
-	return wrap64(t.numbers)
-}
-
-// array32 returns the numbers, which fit 32 bits, as an Arrow array.
-func (t *numberTable) array32() arrow.Array {
-	narrow := make([]int32, len(t.numbers))
-	for i, v := range t.numbers {
-		narrow[i] = int32(v)
-	}
-	return wrap32(narrow)
-}
-
-// wrap64 makes an Arrow array of a slice without copying it.
-func wrap64(values []int64) arrow.Array {
-	d := array.NewData(arrow.PrimitiveTypes.Int64, len(values),
-		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(values))}, nil, 0, 0)
-	defer d.Release()
-	return array.NewInt64Data(d)
-}
-
-func wrap32(values []int32) arrow.Array {
-	d := array.NewData(arrow.PrimitiveTypes.Int32, len(values),
-		[]*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(values))}, nil, 0, 0)
-	defer d.Release()
-	return array.NewInt32Data(d)
 }

@@ -7,8 +7,9 @@
 // filter.go) says what a file may hold, so that a reader can pass it over; Manifest
 // (manifest.go, seal.go) lists segments, the older ones in sealed lists. raw.go,
 // panes.go and snapshot.go turn rows into columns and back. Below them, schema.go
-// names the columns, sort.go orders rows, encode.go and dictionary.go write Parquet
-// column chunks, decode.go and hybrid.go read them, and choose.go finds the rows
+// names the columns, sort.go orders rows, encode.go, dictionary.go,
+// hybridwrite.go and thriftwrite.go write Parquet, decode.go, pages.go and hybrid.go
+// read it, delta.go does both for differences, and choose.go finds the rows
 // that a Selector wants. tail.go holds what an owner answers beside the segments,
 // inspect.go prints files for a person.
 package pane

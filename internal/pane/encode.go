@@ -2,43 +2,68 @@ package pane
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"slices"
+	"unsafe"
 
-	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/compress"
 	"github.com/apache/arrow/go/v15/parquet/file"
-	"github.com/apache/arrow/go/v15/parquet/metadata"
 )
 
 // groupRows bounds a row group at level 0. A reader of one meter decodes whole
 // pages of the groups that may hold it: BenchmarkReadRawOneMeter.
 const groupRows = 32 << 10
 
-// writeBatch is how many values go into a page between two looks at its size.
-const writeBatch = 8 << 10
-
 // encoder writes the columns of a segment, row group by row group, each in the
-// order of its fields. Its first error stays. Not safe for concurrent use.
+// order of its fields. Pages are made here and not by Arrow, which takes 5 times as
+// long for the same bytes (BenchmarkWriteRaw): a page of plain integers is one copy,
+// a page of indexes is mostly a few runs. Not safe for concurrent use.
 type encoder struct {
 	fields []field
-	out    bytes.Buffer
-	w      *file.Writer
-	group  file.SerialRowGroupWriter
-	next   int // field that comes next
-	err    error
+	notes  []note
+	codec  compress.Compression
+	zstd   compress.Codec
+	schema []byte // the schema's field of the file's metadata
+	known  map[string][]byte
 
-	words   wordTable
-	numbers numberTable
-	index   []int32
-	narrow  []int32
-	levels  []int16
-	texts   []parquet.ByteArray
+	out    []byte
+	groups []rowGroup
+	chunks []columnChunk // of all row groups
+	next   int           // field that comes next
+	rows   int64         // of all row groups
+
+	body, words, packed []byte // of the page that is made, of a dictionary, and compressed
+	thrift              thriftOut
+	numbers             numberTable
+	table               wordTable
+	index               []int32
+}
+
+// rowGroup is a finished or open row group of the file.
+type rowGroup struct {
+	rows   int
+	offset int
+}
+
+// columnChunk is what the metadata says of one column of one row group.
+type columnChunk struct {
+	field            *field
+	rows             int
+	offset           int // of the first page
+	data             int // of the data page
+	size, full       int // stored, and before compression; heads of pages included
+	encoding         parquet.Encoding
+	nulls            int
+	bounded          bool
+	least, greatest  [8]byte
+	leastText, mostT string
 }
 
 // writer is what it takes to write a segment, kept in a pool: a third of the cost
-// was clearing fresh memory (BenchmarkWriteRaw allocates 165 instead of 248 bytes a row).
+// was clearing fresh memory.
 type writer struct {
 	encoder encoder
 	sort    arranger
@@ -50,195 +75,390 @@ type writer struct {
 type note struct{ key, value string }
 
 // begin starts a file, keeping the memory of the one before it.
-func (e *encoder) begin(mem memory.Allocator, fields []field, notes []note) {
-	e.fields, e.err, e.next = fields, nil, 0
-	e.out.Reset()
-	props := []parquet.WriterProperty{
-		parquet.WithAllocator(mem), parquet.WithCreatedBy("gridloom"), parquet.WithVersion(parquet.V2_LATEST),
-		parquet.WithCompression(compress.Codecs.Uncompressed), parquet.WithDictionaryDefault(false), parquet.WithStats(false),
-		parquet.WithBatchSize(writeBatch), parquet.WithMaxRowGroupLength(groupRows),
-		// Dictionaries are made beforehand and never left half-way.
-		parquet.WithDictionaryPageSizeLimit(1 << 30),
-	}
-	for _, f := range fields {
-		if f.layout == dictionary {
-			props = append(props, parquet.WithDictionaryFor(f.name, true))
-		}
-		if f.stats {
-			props = append(props, parquet.WithStatsFor(f.name, true))
+func (e *encoder) begin(fields []field, notes []note, codec compress.Compression) error {
+	e.fields, e.notes, e.codec, e.rows = fields, notes, codec, 0
+	e.groups, e.chunks = e.groups[:0], e.chunks[:0]
+	e.next = len(fields)
+	e.out = append(e.out[:0], "PAR1"...)
+	if codec != compress.Codecs.Uncompressed && e.zstd == nil {
+		var err error
+		if e.zstd, err = compress.GetCodec(compress.Codecs.Zstd); err != nil {
+			return err
 		}
 	}
-	kv := metadata.NewKeyValueMetadata()
-	for _, n := range notes {
-		_ = kv.Append(n.key, n.value) // fails on a nil receiver only
+	kind := fields[len(fields)-1].name // another one in each kind of segment
+	if e.schema = e.known[kind]; e.schema != nil {
+		return nil
 	}
-	e.w = file.NewParquetWriter(&e.out, root(fields), file.WithWriterProps(parquet.NewWriterProperties(props...)), file.WithWriteMetadata(kv))
+	var err error
+	if e.schema, err = schemaBytes(fields); err != nil {
+		return err
+	}
+	if e.known == nil {
+		e.known = map[string][]byte{}
+	}
+	e.known[kind] = e.schema
+	return nil
 }
 
-// startGroup begins a row group, ending the one before it.
-func (e *encoder) startGroup() {
-	if e.err != nil {
-		return
+// schemaBytes returns the metadata's schema as Arrow writes it.
+func schemaBytes(fields []field) ([]byte, error) {
+	var empty bytes.Buffer
+	w := file.NewParquetWriter(&empty, root(fields), file.WithWriterProps(parquet.NewWriterProperties(parquet.WithAllocator(memory.NewGoAllocator()))))
+	if err := w.Close(); err != nil {
+		return nil, err
 	}
+	data := empty.Bytes()
+	size := int(binary.LittleEndian.Uint32(data[len(data)-8:]))
+	t := thrift{src: data[len(data)-8-size : len(data)-8]}
+	var found []byte
+	t.fields(func(id int16, kind byte) {
+		before := t.src
+		t.skip(kind, 1)
+		if id == 2 && !t.bad {
+			found = before[:len(before)-len(t.src)]
+		}
+	})
+	if t.bad || found == nil {
+		return nil, fmt.Errorf("no schema in the %d bytes of an empty file", len(data))
+	}
+	return slices.Clone(found), nil
+}
+
+// startGroup begins a row group of n rows, ending the one before it.
+func (e *encoder) startGroup(n int) {
+	e.must(e.next == len(e.fields))
+	e.groups = append(e.groups, rowGroup{rows: n, offset: len(e.out)})
+	e.rows += int64(n)
 	e.next = 0
-	e.group = e.w.AppendRowGroup()
 }
 
-// finish returns the file's bytes, valid until the encoder begins another.
-func (e *encoder) finish() ([]byte, error) {
-	if e.err == nil {
-		e.err = e.w.Close()
+// must panics if our own code wrote columns that are not those of the schema.
+func (e *encoder) must(ok bool) {
+	if !ok {
+		panic(fmt.Sprintf("pane: column %d of %d written out of turn", e.next, len(e.fields)))
 	}
-	return e.out.Bytes(), e.err
 }
 
-// column returns the writer of the next field.
-func (e *encoder) column() (file.ColumnChunkWriter, *field) {
-	if e.err != nil {
-		return nil, nil
-	}
-	if e.next >= len(e.fields) {
-		e.err = fmt.Errorf("more than %d columns", len(e.fields))
-		return nil, nil
-	}
+// column begins the next column.
+func (e *encoder) column() (*field, *columnChunk) {
+	e.must(e.next < len(e.fields))
 	f := &e.fields[e.next]
 	e.next++
-	w, err := e.group.NextColumn()
-	if err != nil {
-		e.err = fmt.Errorf("column %s: %w", f.name, err)
-		return nil, nil
-	}
-	return w, f
+	e.chunks = append(e.chunks, columnChunk{field: f, rows: e.groups[len(e.groups)-1].rows, offset: len(e.out), data: -1})
+	e.body = e.body[:0]
+	return f, &e.chunks[len(e.chunks)-1]
 }
 
-func (e *encoder) check(f *field, err error) {
-	if err != nil && e.err == nil {
-		e.err = fmt.Errorf("column %s: %w", f.name, err)
+// page appends a page of body to the file.
+func (e *encoder) page(c *columnChunk, kind int, values int, encoding parquet.Encoding, body []byte) {
+	full := len(body)
+	if e.codec != compress.Codecs.Uncompressed {
+		if n := int(e.zstd.CompressBound(int64(full))); cap(e.packed) < n {
+			e.packed = make([]byte, n)
+		}
+		body = e.zstd.Encode(e.packed[:cap(e.packed)], body)
 	}
+	at := len(e.out)
+	t := &e.thrift
+	t.reset(e.out)
+	t.i32(1, kind)
+	t.i32(2, full)
+	t.i32(3, len(body))
+	if kind == pageDictionary {
+		t.structure(7)
+		t.i32(1, values)
+		t.i32(2, int(parquet.Encodings.Plain))
+	} else {
+		t.structure(5)
+		t.i32(1, values)
+		t.i32(2, int(encoding))
+		t.i32(3, int(parquet.Encodings.RLE))
+		t.i32(4, int(parquet.Encodings.RLE))
+		c.data, c.encoding = at, encoding
+	}
+	t.close()
+	t.dst = append(t.dst, thriftStop)
+	head := len(t.dst) - at
+	e.out = append(t.dst, body...)
+	c.size += head + len(body)
+	c.full += head + full
 }
 
 // ints writes a required integer column of either width.
 func (e *encoder) ints(values []int64) {
-	w, f := e.column()
-	if w == nil {
-		return
-	}
+	f, c := e.column()
+	c.bound(f, values)
 	if f.layout == dictionary {
 		e.index = resize(e.index, len(values))
 		e.numbers.index(e.index, values)
-		words := e.numbers.array64
-		if f.physical == parquet.Types.Int32 {
-			words = e.numbers.array32
-		}
-		e.check(f, writeIndexed(w, words(), e.index))
+		e.indexed(f, c, e.numbers.numbers, e.index)
 		return
 	}
-	if w, ok := w.(*file.Int32ColumnChunkWriter); ok {
-		e.narrow = resize(e.narrow, len(values))
+	e.integers(f, c, values)
+}
+
+// integers appends the page of an integer column whose body may hold levels already.
+func (e *encoder) integers(f *field, c *columnChunk, values []int64) {
+	encoding := parquet.Encodings.Plain
+	if f.layout == delta {
+		encoding = parquet.Encodings.DeltaBinaryPacked
+		e.body = appendDelta(e.body, values, f.physical == parquet.Types.Int32)
+	} else {
+		e.body = appendPlain(e.body, f, values)
+	}
+	e.page(c, pageData, c.rows, encoding, e.body)
+}
+
+func appendPlain(dst []byte, f *field, values []int64) []byte {
+	if f.physical == parquet.Types.Int32 {
+		at := len(dst)
+		dst = slices.Grow(dst, 4*len(values))[:at+4*len(values)]
 		for i, v := range values {
-			e.narrow[i] = int32(v)
+			binary.LittleEndian.PutUint32(dst[at+4*i:], uint32(v))
 		}
-		_, err := w.WriteBatch(e.narrow, nil, nil)
-		e.check(f, err)
+		return dst
+	}
+	if littleEndian && len(values) > 0 {
+		return append(dst, unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), 8*len(values))...)
+	}
+	for _, v := range values {
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(v))
+	}
+	return dst
+}
+
+// littleEndian is whether integers lie in memory as Parquet wants them.
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// indexed appends the dictionary page of numbers and the page of each row's index.
+func (e *encoder) indexed(f *field, c *columnChunk, numbers []int64, index []int32) {
+	e.words = appendPlain(e.words[:0], f, numbers)
+	e.page(c, pageDictionary, len(numbers), parquet.Encodings.Plain, e.words)
+	e.indexes(c, index, len(numbers))
+}
+
+// indexes appends the page of each row's place in a dictionary of n words.
+func (e *encoder) indexes(c *columnChunk, index []int32, n int) {
+	width := widthOf(n)
+	e.body = appendHybrid(append(e.body, byte(width)), index, width)
+	e.page(c, pageData, c.rows, parquet.Encodings.RLEDict, e.body)
+}
+
+// dictInts writes a required integer column of which the caller knows the distinct
+// values and each row's place among them.
+func (e *encoder) dictInts(numbers []int64, index []int32) {
+	f, c := e.column()
+	c.bound(f, numbers)
+	if f.layout == dictionary {
+		e.indexed(f, c, numbers, index)
 		return
 	}
-	_, err := w.(*file.Int64ColumnChunkWriter).WriteBatch(values, nil, nil)
-	e.check(f, err)
+	values := make([]int64, len(index))
+	for i, k := range index {
+		values[i] = numbers[k]
+	}
+	e.integers(f, c, values)
 }
 
 // nullInts writes a nullable column of 64 bits: present says which rows have a
 // value, and values holds only theirs.
 func (e *encoder) nullInts(values []int64, present []bool) {
-	w, f := e.column()
-	if w == nil {
-		return
-	}
-	_, err := w.(*file.Int64ColumnChunkWriter).WriteBatch(notNil(values), e.levelsOf(present), nil)
-	e.check(f, err)
+	f, c := e.column()
+	c.nulls = len(present) - len(values)
+	c.bound(f, values)
+	e.body = appendLevels(e.body, present)
+	e.integers(f, c, values)
 }
 
 // strings writes a required column of strings through a dictionary.
 func (e *encoder) strings(values []string) {
-	w, f := e.column()
-	if w == nil {
-		return
-	}
 	e.index = resize(e.index, len(values))
-	e.words.index(e.index, values)
-	e.check(f, writeIndexed(w, e.words.array(), e.index))
+	e.table.index(e.index, values)
+	e.dictStrings(e.table.words, e.index)
+}
+
+// dictStrings writes a required column of strings of which the caller knows the
+// distinct ones and each row's place among them.
+func (e *encoder) dictStrings(words []string, index []int32) {
+	_, c := e.column()
+	e.dictionary(c, words)
+	e.indexes(c, index, len(words))
+}
+
+// stringRuns writes a required column of strings that stand for counts rows each.
+func (e *encoder) stringRuns(words []string, ids, counts []int32) {
+	_, c := e.column()
+	e.dictionary(c, words)
+	width := widthOf(len(words))
+	e.body = append(e.body, byte(width))
+	for i := 0; i < len(ids); {
+		n := counts[i]
+		j := i + 1
+		for ; j < len(ids) && ids[j] == ids[i]; j++ {
+			n += counts[j]
+		}
+		e.body = appendRun(e.body, int(n), ids[i], width)
+		i = j
+	}
+	e.page(c, pageData, c.rows, parquet.Encodings.RLEDict, e.body)
+}
+
+// dictionary appends the page of words, and notes the least and the greatest.
+func (e *encoder) dictionary(c *columnChunk, words []string) {
+	e.words = e.words[:0]
+	for i, w := range words {
+		e.words = append(binary.LittleEndian.AppendUint32(e.words, uint32(len(w))), w...)
+		if i == 0 {
+			c.leastText, c.mostT = w, w
+		}
+		c.leastText, c.mostT = min(c.leastText, w), max(c.mostT, w)
+	}
+	c.bounded = c.field.stats && len(words) > 0
+	e.page(c, pageDictionary, len(words), parquet.Encodings.Plain, e.words)
 }
 
 // blobs writes a plain column of byte strings; present is nil for a required one,
 // else values holds only the rows' that have one.
 func (e *encoder) blobs(values [][]byte, present []bool) {
-	w, f := e.column()
-	if w == nil {
-		return
-	}
-	e.texts = e.texts[:0]
-	for _, v := range values {
-		e.texts = append(e.texts, v)
-	}
-	var levels []int16
+	_, c := e.column()
 	if present != nil {
-		levels = e.levelsOf(present)
+		c.nulls = len(present) - len(values)
+		e.body = appendLevels(e.body, present)
 	}
-	_, err := w.(*file.ByteArrayColumnChunkWriter).WriteBatch(notNil(e.texts), levels, nil)
-	e.check(f, err)
+	for _, v := range values {
+		e.body = append(binary.LittleEndian.AppendUint32(e.body, uint32(len(v))), v...)
+	}
+	e.page(c, pageData, c.rows, parquet.Encodings.Plain, e.body)
 }
 
-// decimals writes a nullable column of fixed width; see nullInts.
-func (e *encoder) decimals(values []parquet.FixedLenByteArray, present []bool) {
-	w, f := e.column()
-	if w == nil {
-		return
-	}
-	_, err := w.(*file.FixedLenByteArrayColumnChunkWriter).WriteBatch(notNil(values), e.levelsOf(present), nil)
-	e.check(f, err)
+// decimals writes a nullable column of fixed width; values holds those of the rows that have one.
+func (e *encoder) decimals(values []byte, present []bool) {
+	f, c := e.column()
+	c.nulls = len(present) - len(values)/f.width
+	e.body = append(appendLevels(e.body, present), values...)
+	e.page(c, pageData, c.rows, parquet.Encodings.Plain, e.body)
 }
 
 // bools writes a required column.
 func (e *encoder) bools(values []bool) {
-	w, f := e.column()
-	if w == nil {
+	_, c := e.column()
+	e.body = appendBits(e.body, values, false)
+	e.page(c, pageData, c.rows, parquet.Encodings.Plain, e.body)
+}
+
+// bound notes the least and the greatest of values, if the field wants them.
+func (c *columnChunk) bound(f *field, values []int64) {
+	if !f.stats || len(values) == 0 {
 		return
 	}
-	_, err := w.(*file.BooleanColumnChunkWriter).WriteBatch(values, nil, nil)
-	e.check(f, err)
+	lo, hi := values[0], values[0]
+	for _, v := range values {
+		lo, hi = min(lo, v), max(hi, v)
+	}
+	c.bounded = true
+	binary.LittleEndian.PutUint64(c.least[:], uint64(lo))
+	binary.LittleEndian.PutUint64(c.greatest[:], uint64(hi))
 }
 
-// levelsOf turns presence into Parquet's definition levels.
-func (e *encoder) levelsOf(present []bool) []int16 {
-	e.levels = resize(e.levels, len(present))
-	for i, p := range present {
-		e.levels[i] = 0
-		if p {
-			e.levels[i] = 1
-		}
+// finish returns the file's bytes, valid until the encoder begins another.
+func (e *encoder) finish() []byte {
+	e.must(e.next == len(e.fields))
+	at := len(e.out)
+	t := &e.thrift
+	t.reset(e.out)
+	t.i32(1, 2) // version of the format: RLE_DICTIONARY and logical types
+	t.field(2, thriftList)
+	t.dst = append(t.dst, e.schema...)
+	t.i64(3, e.rows)
+	t.list(4, thriftStruct, len(e.groups))
+	for i := range e.groups {
+		e.describeGroup(i)
 	}
-	return e.levels
+	t.list(5, thriftStruct, len(e.notes))
+	for _, n := range e.notes {
+		t.element()
+		t.text(1, n.key)
+		t.text(2, n.value)
+		t.close()
+	}
+	t.text(6, "gridloom")
+	t.list(7, thriftStruct, len(e.fields))
+	for range e.fields {
+		t.element()
+		t.structure(1) // the order of the type
+		t.close()
+		t.close()
+	}
+	t.dst = append(t.dst, thriftStop)
+	e.out = binary.LittleEndian.AppendUint32(t.dst, uint32(len(t.dst)-at))
+	e.out = append(e.out, "PAR1"...)
+	return e.out
 }
 
-// writeIndexed writes a dictionary and the index of each row.
-func writeIndexed(w file.ColumnChunkWriter, words arrow.Array, index []int32) error {
-	defer words.Release()
-	enc, ok := w.CurrentEncoder().(interface {
-		PutDictionary(values arrow.Array) error
-	})
-	if !ok {
-		return fmt.Errorf("no dictionary encoder but %T", w.CurrentEncoder())
+func (e *encoder) describeGroup(i int) {
+	t, g := &e.thrift, &e.groups[i]
+	chunks := e.chunks[i*len(e.fields) : (i+1)*len(e.fields)]
+	var size, full int64
+	for j := range chunks {
+		size += int64(chunks[j].size)
+		full += int64(chunks[j].full)
 	}
-	if err := enc.PutDictionary(words); err != nil {
-		return err
+	t.element()
+	t.list(1, thriftStruct, len(chunks))
+	for j := range chunks {
+		e.describeChunk(&chunks[j])
 	}
-	if stats := w.PageStatistics(); stats != nil {
-		if err := stats.UpdateFromArrow(words, false); err != nil {
-			return err
+	t.i64(2, full)
+	t.i64(3, int64(g.rows))
+	t.i64(5, int64(g.offset))
+	t.i64(6, size)
+	t.field(7, thriftI16)
+	t.zigzag(int64(i))
+	t.close()
+}
+
+func (e *encoder) describeChunk(c *columnChunk) {
+	t := &e.thrift
+	t.element()
+	t.i64(2, int64(c.offset))
+	t.structure(3)
+	t.i32(1, int(c.field.physical))
+	t.list(2, thriftI32, 3)
+	for _, enc := range []parquet.Encoding{parquet.Encodings.Plain, parquet.Encodings.RLE, c.encoding} {
+		t.zigzag(int64(enc))
+	}
+	t.list(3, thriftBinary, 1)
+	t.dst = append(binary.AppendUvarint(t.dst, uint64(len(c.field.name))), c.field.name...)
+	t.i32(4, codecNumber(e.codec))
+	t.i64(5, int64(c.rows))
+	t.i64(6, int64(c.full))
+	t.i64(7, int64(c.size))
+	t.i64(9, int64(c.data))
+	if c.data != c.offset {
+		t.i64(11, int64(c.offset))
+	}
+	if c.bounded {
+		least, greatest := c.least[:], c.greatest[:]
+		if c.field.physical == parquet.Types.ByteArray {
+			least, greatest = []byte(c.leastText), []byte(c.mostT)
 		}
+		t.structure(12)
+		t.i64(3, int64(c.nulls))
+		t.bytes(5, greatest)
+		t.bytes(6, least)
+		t.close()
 	}
-	rows := wrap32(index)
-	defer rows.Release()
-	return w.WriteDictIndices(rows, nil, nil)
+	t.close()
+	t.close()
+}
+
+// codecNumber is parquet.thrift's number of a codec.
+func codecNumber(c compress.Compression) int {
+	if c == compress.Codecs.Uncompressed {
+		return 0
+	}
+	return 6 // ZSTD
 }
 
 // resize returns a slice of length n with s's memory if it is large enough.
@@ -247,12 +467,4 @@ func resize[T any](s []T, n int) []T {
 		return make([]T, n)
 	}
 	return s[:n]
-}
-
-// notNil keeps Arrow's writer from taking "no values" for "no column".
-func notNil[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
 }

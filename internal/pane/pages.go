@@ -138,6 +138,8 @@ func (c *chunk) page(h *pageHeader, values []byte, first int) (page, error) {
 	case parquet.Encodings.Plain:
 	case parquet.Encodings.PlainDict, parquet.Encodings.RLEDict:
 		out.indexed = true
+	case parquet.Encodings.DeltaBinaryPacked:
+		out.delta = true
 	default:
 		return page{}, fmt.Errorf("encoding %s is not known to this build", e)
 	}

@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
-	"github.com/apache/arrow/go/v15/parquet"
+	"github.com/apache/arrow/go/v15/parquet/compress"
 
 	"github.com/gridloom/gridloom"
 )
@@ -46,7 +46,7 @@ func (s *Store) WritePanes(ctx context.Context, where Where, rows []gridloom.Pan
 				return cmp.Or(cmp.Compare(rows[i].Start, rows[j].Start), cmp.Compare(rows[i].Revision, rows[j].Revision))
 			})
 		describePanes(seg, rows, &order)
-		return w.encodePanes(s.mem, where, rows, order.rows)
+		return w.encodePanes(where, rows, order.rows)
 	})
 }
 
@@ -77,18 +77,20 @@ type paneGroup struct {
 	counted   []bool // n > 0
 	hasEnergy []bool
 	weighted  []bool
-	weights   []parquet.FixedLenByteArray
-	weightMem []byte
+	weights   []byte
 	carried   []bool
 	carries   [][]byte
 }
 
-func (w *writer) encodePanes(mem memory.Allocator, where Where, rows []gridloom.Pane, order []int32) ([]byte, error) {
+func (w *writer) encodePanes(where Where, rows []gridloom.Pane, order []int32) ([]byte, error) {
 	e, g := &w.encoder, &w.panes
-	e.begin(mem, paneFields(), notesOf(KindPane, where))
+	if err := e.begin(paneFields(), notesOf(KindPane, where), compress.Codecs.Uncompressed); err != nil {
+		return nil, err
+	}
 	for lo := 0; lo < len(order); lo += groupRows {
-		g.fill(rows, order[lo:min(lo+groupRows, len(order))])
-		e.startGroup()
+		hi := min(lo+groupRows, len(order))
+		g.fill(rows, order[lo:hi])
+		e.startGroup(hi - lo)
 		e.strings(g.register)
 		e.strings(g.meter)
 		e.ints(g.start)
@@ -106,7 +108,7 @@ func (w *writer) encodePanes(mem memory.Allocator, where Where, rows []gridloom.
 		e.nullInts(g.energy, g.hasEnergy)
 		e.blobs(g.carries, g.carried)
 	}
-	return e.finish()
+	return e.finish(), nil
 }
 
 // fill gathers rows in one pass: each is touched once.
@@ -122,7 +124,7 @@ func (g *paneGroup) fill(rows []gridloom.Pane, order []int32) {
 	for i := range g.stats {
 		g.stats[i] = g.stats[i][:0]
 	}
-	g.energy, g.weights, g.weightMem, g.carries = g.energy[:0], g.weights[:0], resize(g.weightMem, 16*n), g.carries[:0]
+	g.energy, g.weights, g.carries = g.energy[:0], g.weights[:0], g.carries[:0]
 	for k, i := range order {
 		p := &rows[i]
 		info := p.Register.Info()
@@ -137,10 +139,8 @@ func (g *paneGroup) fill(rows []gridloom.Pane, order []int32) {
 			g.energy = append(g.energy, p.Energy)
 		}
 		if g.weighted[k] = info.Kind == gridloom.Gauge || p.TimeWeighted != (gridloom.Int128{}); g.weighted[k] {
-			b := g.weightMem[16*k : 16*k+16]
-			binary.BigEndian.PutUint64(b, uint64(p.TimeWeighted.Hi))
-			binary.BigEndian.PutUint64(b[8:], p.TimeWeighted.Lo)
-			g.weights = append(g.weights, b)
+			g.weights = binary.BigEndian.AppendUint64(g.weights, uint64(p.TimeWeighted.Hi))
+			g.weights = binary.BigEndian.AppendUint64(g.weights, p.TimeWeighted.Lo)
 		}
 		if g.carried[k] = p.Carry != nil; p.Carry != nil {
 			g.carries = append(g.carries, p.Carry)

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/parquet/compress"
 
 	"github.com/gridloom/gridloom"
 )
@@ -18,7 +19,7 @@ func (s *Store) WriteRaw(ctx context.Context, where Where, rows []gridloom.Readi
 		order := w.sort.arrange(len(rows), func(i int) (gridloom.RegisterID, string) { return rows[i].Register, rows[i].Meter },
 			func(i, j int32) int { return compareReadings(&rows[i], &rows[j]) })
 		describeRaw(seg, rows, &order)
-		return w.encodeRaw(s.mem, where, rows, order.rows)
+		return w.encodeRaw(where, rows, order.rows)
 	})
 }
 
@@ -51,12 +52,15 @@ type rawGroup struct {
 	present                                                         []bool
 }
 
-func (w *writer) encodeRaw(mem memory.Allocator, where Where, rows []gridloom.Reading, order []int32) ([]byte, error) {
+func (w *writer) encodeRaw(where Where, rows []gridloom.Reading, order []int32) ([]byte, error) {
 	e, g := &w.encoder, &w.raw
-	e.begin(mem, rawFields(), notesOf(KindRaw, where))
+	if err := e.begin(rawFields(), notesOf(KindRaw, where), compress.Codecs.Uncompressed); err != nil {
+		return nil, err
+	}
 	for lo := 0; lo < len(order); lo += groupRows {
-		g.fill(rows, order[lo:min(lo+groupRows, len(order))])
-		e.startGroup()
+		hi := min(lo+groupRows, len(order))
+		g.fill(rows, order[lo:hi])
+		e.startGroup(hi - lo)
 		e.strings(g.register)
 		e.strings(g.meter)
 		e.ints(g.start)
@@ -70,7 +74,7 @@ func (w *writer) encodeRaw(mem memory.Allocator, where Where, rows []gridloom.Re
 		e.strings(g.serial)
 		e.strings(g.agent)
 	}
-	return e.finish()
+	return e.finish(), nil
 }
 
 // fill gathers rows in one pass: each is touched once.

@@ -17,6 +17,7 @@ type layout uint8
 const (
 	plain layout = iota
 	dictionary
+	delta // level 1 and above
 )
 
 // field describes a column.

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/parquet/compress"
 
 	"github.com/gridloom/gridloom"
 )
@@ -28,13 +29,15 @@ func (s *Store) WriteSnapshot(ctx context.Context, where Where, rows []SnapshotR
 		order := w.sort.arrange(len(rows), func(i int) (gridloom.RegisterID, string) { return rows[i].Register, rows[i].Meter },
 			func(i, j int32) int { return bytes.Compare(rows[i].State, rows[j].State) })
 		seg.setSeries(&order)
-		return w.encodeSnapshot(s.mem, where, rows, order.rows)
+		return w.encodeSnapshot(where, rows, order.rows)
 	})
 }
 
-func (w *writer) encodeSnapshot(mem memory.Allocator, where Where, rows []SnapshotRow, order []int32) ([]byte, error) {
+func (w *writer) encodeSnapshot(where Where, rows []SnapshotRow, order []int32) ([]byte, error) {
 	e := &w.encoder
-	e.begin(mem, snapshotFields(), notesOf(KindSnapshot, where))
+	if err := e.begin(snapshotFields(), notesOf(KindSnapshot, where), compress.Codecs.Uncompressed); err != nil {
+		return nil, err
+	}
 	var register, meter []string
 	var state [][]byte
 	for lo := 0; lo < len(order); lo += groupRows {
@@ -43,12 +46,12 @@ func (w *writer) encodeSnapshot(mem memory.Allocator, where Where, rows []Snapsh
 			r := &rows[i]
 			register, meter, state = append(register, r.Register.Info().Code), append(meter, r.Meter), append(state, r.State)
 		}
-		e.startGroup()
+		e.startGroup(len(register))
 		e.strings(register)
 		e.strings(meter)
 		e.blobs(state, nil)
 	}
-	return e.finish()
+	return e.finish(), nil
 }
 
 // ReadSnapshot calls fn for every row of a snapshot, in file order. Pointer,
