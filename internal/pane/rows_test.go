@@ -198,3 +198,9 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// compareReadings is the order of rows of one series in a file.
+func compareReadings(a, b *gridloom.Reading) int {
+	return stdcmp.Or(stdcmp.Compare(a.Start, b.Start), stdcmp.Compare(a.Length, b.Length), stdcmp.Compare(a.Order, b.Order),
+		stdcmp.Compare(a.Sequence, b.Sequence), stdcmp.Compare(a.Place, b.Place))
+}
