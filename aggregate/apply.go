@@ -6,6 +6,7 @@ import (
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/pane"
 	"github.com/gridloom/gridloom/internal/wire"
 )
 
@@ -55,46 +56,59 @@ func (p *partition) applyReadings(f *Frame) {
 	}
 	p.frameAgents = p.internAll(p.frameAgents[:0], c.Agents)
 	p.frameSerials = p.internAll(p.frameSerials[:0], c.Serials)
-	var r window.Reading
+	t := p.current
+	at := t.extend(c, 0, c.Len(), t.frame(pane.FrameAt{Sequence: f.Sequence, LoggedAt: p.logTime}))
+	rows, kept := &t.rows, at
+	r := window.Reading{Sequence: f.Sequence, LoggedAt: p.logTime}
 	for i := range c.Len() {
-		m := p.frameMeters[c.Meter[i]]
-		s := &p.table.series[p.table.find(m, c.Register[i])]
-		r = window.Reading{
-			Start: c.Start[i], Length: c.Length[i], Value: c.Value[i], Void: c.Void[i], Quality: c.Quality[i],
-			Order: c.Order[i], Sequence: f.Sequence, Place: uint32(i), LoggedAt: p.logTime, Serial: p.frameSerials[c.Serial[i]],
+		k := at + i
+		series := p.table.find(p.frameMeters[c.Meter[i]], c.Register[i])
+		rows.Series[k], rows.Agent[k], rows.Serial[k] = series, p.frameAgents[c.Agent[i]], p.frameSerials[c.Serial[i]]
+		r.Start, r.Length, r.Value, r.Void, r.Quality = c.Start[i], c.Length[i], c.Value[i], c.Void[i], c.Quality[i]
+		r.Order, r.Place, r.Serial = c.Order[i], uint32(i), p.table.names[rows.Serial[k]]
+		if !p.add(series, &r, k) {
+			continue
 		}
-		row := gridloom.Reading{
-			Meter: p.table.meters[m], Register: s.register, Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void,
-			Quality: r.Quality, Order: r.Order, Serial: r.Serial, Agent: p.frameAgents[c.Agent[i]],
-			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt,
+		if kept != k {
+			t.move(kept, k)
 		}
-		p.add(s, &r, &row)
+		kept++
 	}
+	t.truncate(kept)
+	t.bytes += int64(kept-at) * rowBytes
 	p.metrics.readings.Add(float64(c.Len()))
 }
 
-// add folds one reading into its series, or holds it until the series is refolded.
-func (p *partition) add(s *series, r *window.Reading, row *gridloom.Reading) {
+// add folds the reading of row k of the current tail into its series, or holds it until
+// the series is refolded. It reports whether the row stays in the tail.
+func (p *partition) add(i uint32, r *window.Reading, k int) bool {
+	s := &p.table.series[i]
 	if s.needsRefold() {
 		// The state lags behind what is pending, so it cannot judge what follows.
-		p.hold(s, r, row)
-		return
+		p.hold(i, r, k)
+		return false
 	}
 	held := s.state.Panes()
 	switch outcome := p.cfg.Window.Add(s.kind, &s.state, r); outcome {
-	case window.Folded, window.Ranked:
-		if outcome == window.Ranked {
-			p.metrics.ranked.Inc()
+	case window.Folded:
+		panes := s.state.Panes()
+		if fresh := panes - held; fresh > 0 {
+			p.current.bytes += int64(fresh) * paneBytes
 		}
-		p.current.add(row)
-		fresh := s.state.Panes() - held
-		p.openPanes += fresh // counted anew at each commit
-		p.current.bytes += int64(fresh) * paneBytes
+		// With one pane that is listed and the same as before nothing else can have changed.
+		if panes != held || panes > 1 || s.open == 0 {
+			p.noteState(i, s)
+		}
+		return true
+	case window.Ranked:
+		p.metrics.ranked.Inc()
+		return true
 	case window.Duplicate:
 		p.duplicate()
 	case window.Disorder:
-		p.hold(s, r, row)
+		p.hold(i, r, k)
 	}
+	return false
 }
 
 // duplicate counts a reading that said again what was known.
@@ -103,20 +117,33 @@ func (p *partition) duplicate() {
 	p.metrics.duplicates.Inc()
 }
 
-// hold keeps a reading that came out of order for the next refold of its series.
-func (p *partition) hold(s *series, r *window.Reading, row *gridloom.Reading) {
+// hold keeps row k, which came out of order, for the next refold of its series.
+func (p *partition) hold(i uint32, r *window.Reading, k int) {
+	s := &p.table.series[i]
 	from := p.cfg.Window.AffectedFrom(s.kind, &s.state, r)
-	if !s.needsRefold() {
-		s.refoldFrom = from
-		p.disordered = append(p.disordered, p.table.indexOf(s))
-	}
-	s.refoldFrom = min(s.refoldFrom, from)
-	s.pending = append(s.pending, *row)
-	p.current.bytes += rowBytes
+	w := p.awaitRefold(i, from)
+	w.pending = append(w.pending, gridloom.Reading{})
+	p.current.reading(p.table, k, &w.pending[len(w.pending)-1])
+	p.current.bytes += pendingBytes
 	p.metrics.disorder.Inc()
 }
 
-func (p *partition) internAll(dst, names []string) []string {
+// awaitRefold lists a series that must be refolded from an instant on, at the latest.
+func (p *partition) awaitRefold(i uint32, from gridloom.Millis) *waiting {
+	s := &p.table.series[i]
+	if s.wait == nil {
+		s.wait = &waiting{}
+		p.waited = append(p.waited, i)
+	}
+	if !s.needsRefold() {
+		s.wait.refoldFrom = from
+		p.disordered = append(p.disordered, i)
+	}
+	s.wait.refoldFrom = min(s.wait.refoldFrom, from)
+	return s.wait
+}
+
+func (p *partition) internAll(dst []uint32, names []string) []uint32 {
 	for _, n := range names {
 		dst = append(dst, p.table.intern(n))
 	}

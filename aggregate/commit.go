@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -21,7 +22,7 @@ type commit struct {
 	base     *pane.Manifest
 	where    pane.Where
 
-	readings   []gridloom.Reading
+	readings   pane.RawColumns // ranks are made by who saves
 	panes      []gridloom.Pane
 	duplicates uint64             // dropped since the last commit
 	snapshot   []pane.SnapshotRow // nil when none is due
@@ -38,10 +39,6 @@ type commit struct {
 
 // editPause keeps edits from making a commit each while the store cannot be read.
 const editPause = 100 * time.Millisecond
-
-// maxGrow bounds the panes that closePanes makes room for ahead: most of a large
-// fleet's panes stay open.
-const maxGrow = 1 << 16
 
 // commitResult is what save reports back to the loop.
 type commitResult struct {
@@ -62,10 +59,9 @@ func (p *partition) due(now time.Time) bool {
 	return now.Sub(p.lastCommit) >= p.cfg.CommitEvery && (p.unsaved || p.mayClose() || p.mustMove.Load() && p.nextSeq > p.head.NextSeq)
 }
 
-// mayClose reports whether the watermark has passed the end of a window since the
-// last look, so that panes may have closed.
+// mayClose reports whether panes may have closed.
 func (p *partition) mayClose() bool {
-	return p.openPanes > 0 && p.watermark().Floor(p.cfg.Window.Width) > p.closedUpTo
+	return p.dues.next <= p.watermark()
 }
 
 // prepare closes what can be closed, freezes the tail and describes the commit.
@@ -80,15 +76,17 @@ func (p *partition) prepare(final bool) (*commit, error) {
 		p.lastCommit = p.cfg.Clock()
 		return nil, nil
 	}
-	if p.edit == nil && p.nextSeq == p.head.NextSeq && len(c.panes) == 0 && len(p.current.readings) == 0 && p.manifest.SnapshotSeq+1 >= p.nextSeq {
+	if p.edit == nil && p.nextSeq == p.head.NextSeq && len(c.panes) == 0 && len(p.current.rows.Series) == 0 && p.manifest.SnapshotSeq+1 >= p.nextSeq {
 		p.unsaved = false
 		return nil, nil
 	}
 	p.mustMove.Store(false)
 	p.edit = nil
-	c.readings, c.duplicates = p.current.readings, p.duplicates
+	c.readings, c.duplicates = p.current.rows, p.duplicates
+	c.readings.Names = p.table.seriesNames()
+	c.readings.Agents, c.readings.Serials = p.table.names, p.table.names
 	p.duplicates = 0
-	p.sinceSnapshot += len(c.readings)
+	p.sinceSnapshot += len(c.readings.Series)
 	if final || p.snapshotDue() {
 		c.snapshot = p.snapshotRows()
 		p.lastSnapshot, p.sinceSnapshot = p.cfg.Clock(), 0
@@ -96,9 +94,9 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	c.head = p.head
 	c.head.CommitID = p.cfg.NewID()
 	c.head.NextSeq, c.head.LastRef, c.head.LogTime = p.nextSeq, p.lastRef, p.logTime
-	p.frozen = &tail{readings: c.readings, panes: c.panes, bytes: p.current.bytes}
-	p.current = &tail{readings: p.spare}
-	p.spare = nil
+	p.frozen = &tail{rows: c.readings, panes: c.panes, bytes: p.current.bytes}
+	p.current = &tail{rows: p.spare}
+	p.spare = pane.RawColumns{}
 	p.account()
 	p.unsaved = false
 	p.lastCommit = p.cfg.Clock()
@@ -122,48 +120,55 @@ func (p *partition) snapshotDue() bool {
 // closePanes takes every pane that is closed and not yet committed as it is from
 // the states, leaving out those that a refold found unchanged in the store.
 func (p *partition) closePanes() []gridloom.Pane {
-	n := 0
-	for i := range p.table.series {
-		n += p.table.series[i].state.OpenPanes()
-	}
-	// Grown once rather than by doubling: fresh memory costs more than what is written to it.
-	out := slices.Grow(p.sparePanes, min(n, maxGrow))
+	out := p.sparePanes
 	p.sparePanes = nil
 	watermark, revision := p.watermark(), p.nextSeq-1
-	open := 0
-	for i := range p.table.series {
+	emit := func(i uint32, pn *gridloom.Pane) {
 		s := &p.table.series[i]
-		emit := func(pn *gridloom.Pane) {
-			pn.Meter, pn.Register = p.table.meters[s.meter], s.register
-			pn.Revision, pn.ComputedAt = revision, p.logTime
-			if old, ok := s.stored[pn.Start]; ok && window.SamePane(&old, pn) {
-				p.metrics.unchanged.Inc()
-				return
-			}
-			out = append(out, *pn)
+		pn.Meter, pn.Register = p.table.meterName(i), s.register
+		pn.Revision, pn.ComputedAt = revision, p.logTime
+		if _, ok := s.isStored(pn); ok {
+			p.metrics.unchanged.Inc()
+			return
 		}
-		for i := range s.empty {
-			emit(&s.empty[i])
-		}
-		p.cfg.Window.Close(s.kind, &s.state, watermark, emit)
-		s.stored, s.empty = nil, nil
-		open += s.state.OpenPanes()
+		out = append(out, *pn)
 	}
-	p.openPanes = open
-	p.closedUpTo = watermark.Floor(p.cfg.Window.Width)
+	visit := func(i uint32) {
+		s := &p.table.series[i]
+		s.due = math.MaxInt64
+		p.cfg.Window.Close(s.kind, &s.state, watermark, func(pn *gridloom.Pane) { emit(i, pn) })
+		p.noteState(i, s)
+	}
+	for _, i := range p.waited {
+		s := &p.table.series[i]
+		for k := range s.wait.empty {
+			emit(i, &s.wait.empty[k])
+		}
+		visit(i)
+		if s.wait.stored, s.wait.empty = nil, nil; !s.needsRefold() {
+			s.wait = nil
+		}
+	}
+	p.waited = slices.DeleteFunc(p.waited, func(i uint32) bool { return p.table.series[i].wait == nil })
+	p.dues.take(watermark, func(at gridloom.Millis, i uint32) {
+		if p.table.series[i].due == at { // else it is listed elsewhere as well
+			visit(i)
+		}
+	})
 	return out
 }
 
 // snapshotRows encodes the state of every series.
 func (p *partition) snapshotRows() []pane.SnapshotRow {
 	rows := make([]pane.SnapshotRow, 0, len(p.table.series))
-	var arena []byte
+	arena := make([]byte, 0, p.snapshotBytes+p.snapshotBytes/8) // about what the last one took
 	for i := range p.table.series {
 		s := &p.table.series[i]
 		from := len(arena)
 		arena = window.AppendState(arena, &s.state)
-		rows = append(rows, pane.SnapshotRow{Meter: p.table.meters[s.meter], Register: s.register, State: arena[from:len(arena):len(arena)]})
+		rows = append(rows, pane.SnapshotRow{Meter: p.table.meterName(uint32(i)), Register: s.register, State: arena[from:len(arena):len(arena)]})
 	}
+	p.snapshotBytes = len(arena)
 	return rows
 }
 
@@ -174,8 +179,9 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		return 0, err
 	}
 	if !c.rawDone {
-		if len(c.readings) > 0 {
-			seg, err := p.store.WriteRaw(ctx, c.where, c.readings)
+		if len(c.readings.Series) > 0 {
+			c.readings.Names.Rank = p.ranking.update(&c.readings.Names)
+			seg, err := p.store.WriteRawColumns(ctx, c.where, &c.readings)
 			if err != nil {
 				return 0, fmt.Errorf("write raw rows: %w", err)
 			}
@@ -208,7 +214,7 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		m.Head = c.head
 		m.Recent = slices.Concat(c.base.Recent, c.segments)
 		m.Days = slices.Clone(c.base.Days)
-		m.Counts.Readings += uint64(len(c.readings))
+		m.Counts.Readings += uint64(len(c.readings.Series))
 		m.Counts.Panes += uint64(len(c.panes))
 		m.Counts.Duplicates += c.duplicates
 		m.Counts.Commits++
@@ -279,7 +285,7 @@ func (p *partition) finishCommit(r commitResult) error {
 		return r.err
 	}
 	// Answers and segments hold copies, so the memory serves the next commit.
-	p.spare, p.sparePanes = p.frozen.readings[:0], p.frozen.panes[:0]
+	p.spare, p.sparePanes = emptied(p.frozen.rows), p.frozen.panes[:0]
 	p.frozen = nil
 	p.account()
 	p.head, p.revision, p.manifest = r.c.head, r.revision, r.c.manifest

@@ -46,13 +46,16 @@ type partition struct {
 	manifest *pane.Manifest
 
 	table      *table
-	current    *tail              // rows after the head, or after the commit in flight
-	frozen     *tail              // of the commit in flight, nil if there is none
-	spare      []gridloom.Reading // memory of the last commit's rows and panes, for the next
+	current    *tail           // rows after the head, or after the commit in flight
+	frozen     *tail           // of the commit in flight, nil if there is none
+	spare      pane.RawColumns // memory of the last commit's rows and panes, for the next
 	sparePanes []gridloom.Pane
 	counted    int64    // bytes of both that the budget knows of
 	disordered []uint32 // series that wait for a refold
-	duplicates uint64   // dropped since the last commit
+	waited     []uint32 // those, and series that were refolded since the last commit
+	dues       dues
+	ranking    ranking // belongs to who saves
+	duplicates uint64  // dropped since the last commit
 
 	nextSeq uint64
 	lastRef gridloom.FrameRef
@@ -60,18 +63,18 @@ type partition struct {
 
 	unsaved       bool // a frame with content was read since the last commit
 	openPanes     int
-	closedUpTo    gridloom.Millis
 	lastCommit    time.Time
 	lastSnapshot  time.Time
 	sinceSnapshot int // rows committed since
+	snapshotBytes int // of its states
 	lastFrame     time.Time
 	goal          uint64 // sequence to read to before answering
 	caughtUp      bool
 
 	columns      wire.Columns
 	frameMeters  []uint32
-	frameAgents  []string
-	frameSerials []string
+	frameAgents  []uint32
+	frameSerials []uint32
 
 	batch  []Frame // handed over and not yet folded in
 	frames chan []Frame
@@ -102,7 +105,7 @@ func newPartition(id int, w *Worker) *partition {
 	return &partition{
 		id: id, cfg: &w.cfg, log: w.log, heads: w.heads, store: w.store, metrics: w.metrics, budget: &w.budget,
 		logger: w.cfg.Logger.With("partition", id),
-		table:  newTable(), current: &tail{},
+		table:  newTable(), dues: newDues(), current: &tail{},
 		frames: make(chan []Frame),
 		asks:   make(chan question),
 		toSave: make(chan *commit, 1),
@@ -173,9 +176,17 @@ func (p *partition) run(ctx context.Context) error {
 
 // drop forgets all state: nothing of it may be served or committed any more.
 func (p *partition) drop() {
-	p.table, p.current, p.frozen, p.disordered, p.edit = newTable(), &tail{}, nil, nil, nil
+	p.forget()
+	p.edit = nil
 	p.shown.Store(nil)
 	p.account()
+}
+
+// forget empties the state of the partition.
+func (p *partition) forget() {
+	p.table, p.dues, p.ranking = newTable(), newDues(), ranking{}
+	p.current, p.frozen = &tail{}, nil
+	p.disordered, p.waited, p.openPanes = nil, nil, 0
 }
 
 // own claims, restores and then serves the partition.

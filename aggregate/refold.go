@@ -23,13 +23,19 @@ func (p *partition) refold(meters []string, registers []gridloom.RegisterID) err
 	}
 	var jobs []*refoldJob
 	bySeries := map[gridloom.Series]*refoldJob{}
-	p.table.matching(meters, registers, func(s *series) {
-		if s.needsRefold() {
-			j := &refoldJob{s: s, name: p.table.meters[s.meter], bound: math.MinInt64}
-			jobs = append(jobs, j)
-			bySeries[gridloom.Series{Meter: j.name, Register: s.register}] = j
+	want := p.table.chosen(&pane.Selector{Meters: meters, Registers: registers})
+	for _, i := range p.disordered {
+		if want != nil && !want[i] {
+			continue
 		}
-	})
+		s := &p.table.series[i]
+		if _, ok := bySeries[gridloom.Series{Meter: p.table.meterName(i), Register: s.register}]; ok || !s.needsRefold() {
+			continue // a round that failed half-way has left it on the list
+		}
+		j := &refoldJob{i: i, s: s, name: p.table.meterName(i), bound: math.MinInt64}
+		jobs = append(jobs, j)
+		bySeries[gridloom.Series{Meter: j.name, Register: s.register}] = j
+	}
 	if len(jobs) == 0 {
 		return nil
 	}
@@ -64,6 +70,7 @@ func (p *partition) refold(meters []string, registers []gridloom.RegisterID) err
 
 // refoldJob is one series on its way through a round of refolds.
 type refoldJob struct {
+	i       uint32
 	s       *series
 	name    string
 	changes bool // something pending may change a pane
@@ -77,8 +84,8 @@ type refoldJob struct {
 // settle ends the waiting of a series' pending rows, which are now rows of the tail
 // or gone; behind says whether the state has still to be folded anew from them.
 func (p *partition) settle(s *series, behind bool) {
-	p.current.bytes -= int64(len(s.pending)) * rowBytes
-	s.pending, s.behind = nil, behind
+	p.current.bytes -= int64(len(s.wait.pending)) * pendingBytes
+	s.wait.pending, s.wait.behind = nil, behind
 }
 
 func (p *partition) compactDisordered() {
@@ -101,9 +108,9 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 	lo, hi := gridloom.Millis(math.MaxInt64), gridloom.Millis(math.MinInt64)
 	wanted := map[gridloom.Identity]struct{}{}
 	for _, j := range jobs {
-		j.changes = j.s.behind
-		for i := range j.s.pending {
-			r := &j.s.pending[i]
+		j.changes = j.s.wait.behind
+		for i := range j.s.wait.pending {
+			r := &j.s.wait.pending[i]
 			lo, hi = min(lo, r.Start), max(hi, r.Start)
 			wanted[r.Identity()] = struct{}{}
 		}
@@ -123,12 +130,12 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 		if err := p.eachStoredReading(ctx, sel, consider); err != nil {
 			return err
 		}
-		p.eachTailReading(consider)
+		p.eachTailReading(p.marksOf(jobs), func(_ uint32, r *gridloom.Reading) { consider(r) })
 	}
 	for _, j := range jobs {
 		newest, _ := j.s.state.Last()
-		for i := range j.s.pending {
-			r := &j.s.pending[i]
+		for i := range j.s.wait.pending {
+			r := &j.s.wait.pending[i]
 			b, known := best[r.Identity()]
 			switch {
 			case known && r.SameValue(&b) && r.Order <= b.Order:
@@ -141,7 +148,7 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 			default:
 				j.changes = true
 			}
-			p.current.add(r)
+			p.current.add(p.table, j.i, r)
 			if !known || r.Outranks(&b) {
 				best[r.Identity()] = *r
 			}
@@ -158,9 +165,9 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 	for _, j := range missing {
 		st := &j.s.state
 		switch {
-		case j.s.refoldFrom == math.MinInt64: // nothing stored can help
+		case j.s.wait.refoldFrom == math.MinInt64: // nothing stored can help
 			j.found = true
-		case st.Bound() != math.MinInt64 && st.Bound() <= j.s.refoldFrom:
+		case st.Bound() != math.MinInt64 && st.Bound() <= j.s.wait.refoldFrom:
 			j.found, j.bound, j.carry = true, st.Bound(), st.Carry()
 		}
 	}
@@ -172,7 +179,7 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 		sel := selectorOf(missing)
 		lo, hi := gridloom.Millis(math.MaxInt64), gridloom.Millis(math.MinInt64)
 		for _, j := range missing {
-			lo, hi = min(lo, j.s.refoldFrom), max(hi, j.s.refoldFrom)
+			lo, hi = min(lo, j.s.wait.refoldFrom), max(hi, j.s.wait.refoldFrom)
 		}
 		sel.From, sel.To = gridloom.MinInstant, hi+1
 		if back > 0 {
@@ -181,7 +188,7 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 		newest := map[paneKey]gridloom.Pane{} // panes that hold a carry, in their newest form
 		err := p.eachStoredPane(ctx, sel, pane.AllColumns, func(pn *gridloom.Pane) {
 			j := bySeries[gridloom.Series{Meter: pn.Meter, Register: pn.Register}]
-			if j == nil || j.found || pn.Start > j.s.refoldFrom {
+			if j == nil || j.found || pn.Start > j.s.wait.refoldFrom {
 				return
 			}
 			k := paneKey{j, pn.Start}
@@ -233,13 +240,13 @@ func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries ma
 		}
 		j.rows = append(j.rows, window.Reading{
 			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
-			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.intern(r.Serial),
+			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.names[p.table.intern(r.Serial)],
 		})
 	}
 	if err := p.eachStoredReading(ctx, sel, see); err != nil {
 		return err
 	}
-	p.eachTailReading(see)
+	p.eachTailReading(p.marksOf(jobs), func(_ uint32, r *gridloom.Reading) { see(r) })
 	return p.eachStoredPane(ctx, sel, pane.AllColumns, func(pn *gridloom.Pane) {
 		j := bySeries[gridloom.Series{Meter: pn.Meter, Register: pn.Register}]
 		if j == nil || !j.changes || pn.Start < j.bound {
@@ -260,22 +267,33 @@ func (p *partition) refoldOne(j *refoldJob) error {
 	}
 	st.Replaces(&s.state)
 	s.state = st
-	if s.stored == nil {
-		s.stored = j.panes
+	w := s.wait
+	if w.stored == nil {
+		w.stored = j.panes
 	} else {
-		maps.Copy(s.stored, j.panes)
+		maps.Copy(w.stored, j.panes)
 	}
 	// What the store has and the fold no longer has is superseded by an empty pane.
-	s.empty = s.empty[:0]
+	w.empty = w.empty[:0]
 	exists := map[gridloom.Millis]bool{}
 	p.cfg.Window.Open(s.kind, &s.state, p.watermark(), func(pn *gridloom.Pane) { exists[pn.Start] = true })
-	for at, pn := range s.stored {
+	for at, pn := range w.stored {
 		if at >= j.bound && !exists[at] && !window.IsEmpty(&pn) {
-			s.empty = append(s.empty, window.EmptyPane(at, p.cfg.Window.Width))
+			w.empty = append(w.empty, window.EmptyPane(at, p.cfg.Window.Width))
 		}
 	}
+	p.noteState(j.i, s)
 	p.settle(s, false)
 	return nil
+}
+
+// marksOf marks the series of jobs.
+func (p *partition) marksOf(jobs []*refoldJob) []bool {
+	marks := make([]bool, len(p.table.series))
+	for _, j := range jobs {
+		marks[j.i] = true
+	}
+	return marks
 }
 
 // selectorOf chooses the series of jobs, at any time.

@@ -58,8 +58,8 @@ func (p *partition) claimed(h gridloom.Head) gridloom.Head {
 // raw rows after the snapshot.
 func (p *partition) restore(ctx context.Context) error {
 	p.nextSeq, p.lastRef, p.logTime = p.head.NextSeq, p.head.LastRef, p.head.LogTime
-	p.current, p.frozen = &tail{}, nil
-	p.table, p.disordered, p.sinceSnapshot = newTable(), nil, 0
+	p.forget()
+	p.sinceSnapshot = 0
 	w := p.cfg.Window
 	if p.head.Manifest.Path == "" {
 		p.manifest = &pane.Manifest{Format: pane.ManifestFormat, Width: w.Width, Lateness: w.Lateness, Bridge: w.Bridge}
@@ -90,6 +90,9 @@ func (p *partition) restore(ctx context.Context) error {
 	if err := p.replayRaw(ctx, m.SnapshotSeq); err != nil {
 		return err
 	}
+	for i := range p.table.series {
+		p.noteState(uint32(i), &p.table.series[i])
+	}
 	// The commit that this restores wrote every pane up to its position: what the
 	// states would emit now is stored already.
 	p.closePanes()
@@ -111,18 +114,12 @@ func (p *partition) replayRaw(ctx context.Context, after uint64) error {
 		s := &p.table.series[i]
 		row := window.Reading{
 			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
-			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.intern(r.Serial),
+			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.names[p.table.intern(r.Serial)],
 		}
-		if !s.behind && p.cfg.Window.Add(s.kind, &s.state, &row) != window.Disorder {
+		if s.wait == nil && p.cfg.Window.Add(s.kind, &s.state, &row) != window.Disorder {
 			return
 		}
-		from := p.cfg.Window.AffectedFrom(s.kind, &s.state, &row)
-		if !s.behind {
-			s.behind = true
-			s.refoldFrom = from
-			p.disordered = append(p.disordered, i)
-		}
-		s.refoldFrom = min(s.refoldFrom, from)
+		p.awaitRefold(i, p.cfg.Window.AffectedFrom(s.kind, &s.state, &row)).behind = true
 	})
 	if err != nil {
 		return fmt.Errorf("raw rows after the snapshot: %w", err)

@@ -1,20 +1,28 @@
 package aggregate
 
 import (
+	"math"
 	"slices"
 	"strings"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/pane"
 )
 
 // series is what the owner holds of one register of one meter.
 type series struct {
-	meter    uint32 // index into table.meters
+	state    window.State
 	register gridloom.RegisterID
 	kind     gridloom.Kind
-	state    window.State
+	open     uint32          // panes of state that Close has not emitted as they are
+	due      gridloom.Millis // the watermark for which dues lists it, MaxInt64 if none
+	wait     *waiting        // nil as long as all its readings come in order
+}
 
+// waiting is what a series holds besides its state from when a reading came out of
+// order until the commit after its refold.
+type waiting struct {
 	// pending are readings that came out of order and wait for a refold. They are
 	// not yet known to be new: a refold drops the duplicates among them.
 	pending []gridloom.Reading
@@ -33,19 +41,45 @@ type series struct {
 }
 
 // needsRefold reports whether the state does not yet tell of every reading.
-func (s *series) needsRefold() bool { return len(s.pending) > 0 || s.behind }
+func (s *series) needsRefold() bool {
+	return s.wait != nil && (len(s.wait.pending) > 0 || s.wait.behind)
+}
 
-// table holds the series of one partition and interns their names.
+// isStored reports whether a refold found the pane in the store as it is.
+func (s *series) isStored(pn *gridloom.Pane) (old gridloom.Pane, ok bool) {
+	if s.wait == nil {
+		return old, false
+	}
+	old, ok = s.wait.stored[pn.Start]
+	return old, ok && window.SamePane(&old, pn)
+}
+
+// table holds the series of one partition by number and interns their names.
 type table struct {
-	meters  []string
-	meterAt map[string]uint32
-	byMeter [][]uint32 // series of each meter, in order of first appearance
-	series  []series
-	names   map[string]string // serials and agents
+	meters   []string
+	meterAt  map[string]uint32
+	byMeter  []meterSeries
+	series   []series
+	meterOf  []uint32 // of each series
+	register []gridloom.RegisterID
+	names    []string // serials and agents; the first is ""
+	nameAt   map[string]uint32
+}
+
+// inlineSeries is how many series of a meter stand in its entry, which then takes one
+// cache line to look at.
+const inlineSeries = 5
+
+// meterSeries lists the series of one meter in the order of their appearance.
+type meterSeries struct {
+	more      []uint32 // after the first ones
+	at        [inlineSeries]uint32
+	registers [inlineSeries]gridloom.RegisterID
+	n         uint16 // of the first ones
 }
 
 func newTable() *table {
-	return &table{meterAt: map[string]uint32{}, names: map[string]string{"": ""}}
+	return &table{meterAt: map[string]uint32{}, names: []string{""}, nameAt: map[string]uint32{"": 0}}
 }
 
 // meter returns the index of a meter's id, which it copies when it is new.
@@ -55,7 +89,7 @@ func (t *table) meter(id string) uint32 {
 		id = strings.Clone(id)
 		i = uint32(len(t.meters))
 		t.meters = append(t.meters, id)
-		t.byMeter = append(t.byMeter, nil)
+		t.byMeter = append(t.byMeter, meterSeries{})
 		t.meterAt[id] = i
 	}
 	return i
@@ -63,42 +97,60 @@ func (t *table) meter(id string) uint32 {
 
 // find returns the index of a series, which it adds when it is new.
 func (t *table) find(meter uint32, reg gridloom.RegisterID) uint32 {
-	for _, i := range t.byMeter[meter] {
-		if t.series[i].register == reg {
+	e := &t.byMeter[meter]
+	for k := range int(e.n) {
+		if e.registers[k] == reg {
+			return e.at[k]
+		}
+	}
+	for _, i := range e.more {
+		if t.register[i] == reg {
 			return i
 		}
 	}
 	i := uint32(len(t.series))
-	t.series = append(t.series, series{meter: meter, register: reg, kind: reg.Info().Kind})
-	t.byMeter[meter] = append(t.byMeter[meter], i)
+	t.series = append(t.series, series{register: reg, kind: reg.Info().Kind, due: math.MaxInt64})
+	t.meterOf, t.register = append(t.meterOf, meter), append(t.register, reg)
+	if e.n < inlineSeries {
+		e.at[e.n], e.registers[e.n] = i, reg
+		e.n++
+	} else {
+		e.more = append(e.more, i)
+	}
 	return i
 }
 
-// intern returns one copy of a serial or agent.
-func (t *table) intern(s string) string {
-	if v, ok := t.names[s]; ok {
-		return v
+// intern returns the index of a serial or agent in names.
+func (t *table) intern(s string) uint32 {
+	i, ok := t.nameAt[s]
+	if !ok {
+		s = strings.Clone(s)
+		i = uint32(len(t.names))
+		t.names = append(t.names, s)
+		t.nameAt[s] = i
 	}
-	s = strings.Clone(s)
-	t.names[s] = s
-	return s
+	return i
 }
 
-// indexOf returns the place of a series of this table.
-func (t *table) indexOf(s *series) uint32 {
-	return t.find(s.meter, s.register)
+// meterName returns the meter of a series.
+func (t *table) meterName(i uint32) string { return t.meters[t.meterOf[i]] }
+
+// seriesNames returns what a commit needs to know of the series so far. It stays
+// right while the table grows.
+func (t *table) seriesNames() pane.SeriesNames {
+	return pane.SeriesNames{Meters: t.meters, Meter: t.meterOf, Register: t.register}
 }
 
 // matching calls f for every series that a selector's meters and registers choose.
-func (t *table) matching(meters []string, registers []gridloom.RegisterID, f func(*series)) {
-	want := func(s *series) bool {
-		return registers == nil || slices.Contains(registers, s.register)
+func (t *table) matching(meters []string, registers []gridloom.RegisterID, f func(i uint32, s *series)) {
+	visit := func(i uint32) {
+		if registers == nil || slices.Contains(registers, t.register[i]) {
+			f(i, &t.series[i])
+		}
 	}
 	if meters == nil {
 		for i := range t.series {
-			if want(&t.series[i]) {
-				f(&t.series[i])
-			}
+			visit(uint32(i))
 		}
 		return
 	}
@@ -107,10 +159,22 @@ func (t *table) matching(meters []string, registers []gridloom.RegisterID, f fun
 		if !ok {
 			continue
 		}
-		for _, j := range t.byMeter[i] {
-			if want(&t.series[j]) {
-				f(&t.series[j])
-			}
+		e := &t.byMeter[i]
+		for k := range int(e.n) {
+			visit(e.at[k])
+		}
+		for _, j := range e.more {
+			visit(j)
 		}
 	}
+}
+
+// chosen marks the series that a selector chooses; nil stands for all of them.
+func (t *table) chosen(sel *pane.Selector) []bool {
+	if sel.Meters == nil && sel.Registers == nil {
+		return nil
+	}
+	marks := make([]bool, len(t.series))
+	t.matching(sel.Meters, sel.Registers, func(i uint32, _ *series) { marks[i] = true })
+	return marks
 }

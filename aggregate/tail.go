@@ -4,39 +4,119 @@ import (
 	"slices"
 
 	"github.com/gridloom/gridloom"
-	"github.com/gridloom/gridloom/aggregate/window"
 	"github.com/gridloom/gridloom/internal/pane"
+	"github.com/gridloom/gridloom/internal/wire"
 )
 
 // rowBytes and paneBytes are what a row and a new pane of the tail count against
 // the commit bounds: about their size in memory, strings being shared. A pane is
-// held twice, as the kernel's accumulator and, during a commit, as a row.
+// held twice, as the kernel's accumulator and, during a commit, as a row. A reading
+// that waits for a refold is a row of its own kind.
 const (
-	rowBytes  = 152
-	paneBytes = 120 + 208
+	rowBytes     = 57
+	pendingBytes = 152
+	paneBytes    = 120 + 208
 )
 
 // tail is what is not yet in a segment: the raw rows of the frames after the
-// head's position and, once a commit has frozen it, the panes of that commit.
+// head's position and, once a commit has frozen it, the panes of that commit. Rows
+// are columns whose series, agents and serials are numbers of the table.
 type tail struct {
-	readings []gridloom.Reading
-	panes    []gridloom.Pane
-	bytes    int64
+	rows  pane.RawColumns
+	panes []gridloom.Pane
+	bytes int64
 }
 
-func (t *tail) add(r *gridloom.Reading) {
-	t.readings = append(t.readings, *r)
+// frame returns the number of a frame, to which the next rows belong.
+func (t *tail) frame(at pane.FrameAt) uint32 {
+	if n := len(t.rows.Frames); n == 0 || t.rows.Frames[n-1] != at {
+		t.rows.Frames = append(t.rows.Frames, at)
+	}
+	return uint32(len(t.rows.Frames) - 1)
+}
+
+// extend appends n rows, whose series, agents and serials the caller sets; the other
+// columns are those of c from its row first on.
+func (t *tail) extend(c *wire.Columns, first, n int, frame uint32) (at int) {
+	r := &t.rows
+	at = len(r.Series)
+	r.Series = slices.Grow(r.Series, n)[:at+n]
+	r.Start = append(r.Start, c.Start[first:first+n]...)
+	r.Length = append(r.Length, c.Length[first:first+n]...)
+	r.Value = append(r.Value, c.Value[first:first+n]...)
+	r.Void = append(r.Void, c.Void[first:first+n]...)
+	r.Quality = append(r.Quality, c.Quality[first:first+n]...)
+	r.Order = append(r.Order, c.Order[first:first+n]...)
+	r.Serial = slices.Grow(r.Serial, n)[:at+n]
+	r.Agent = slices.Grow(r.Agent, n)[:at+n]
+	r.Frame = slices.Grow(r.Frame, n)[:at+n]
+	r.Place = slices.Grow(r.Place, n)[:at+n]
+	for i := range n {
+		r.Frame[at+i], r.Place[at+i] = frame, uint32(first+i)
+	}
+	return at
+}
+
+// move puts row from in the place of row to.
+func (t *tail) move(to, from int) {
+	r := &t.rows
+	r.Series[to], r.Start[to], r.Length[to], r.Value[to] = r.Series[from], r.Start[from], r.Length[from], r.Value[from]
+	r.Void[to], r.Quality[to], r.Order[to] = r.Void[from], r.Quality[from], r.Order[from]
+	r.Serial[to], r.Agent[to], r.Frame[to], r.Place[to] = r.Serial[from], r.Agent[from], r.Frame[from], r.Place[from]
+}
+
+// truncate drops the rows from n on.
+func (t *tail) truncate(n int) {
+	r := &t.rows
+	r.Series, r.Start, r.Length, r.Value = r.Series[:n], r.Start[:n], r.Length[:n], r.Value[:n]
+	r.Void, r.Quality, r.Order = r.Void[:n], r.Quality[:n], r.Order[:n]
+	r.Serial, r.Agent, r.Frame, r.Place = r.Serial[:n], r.Agent[:n], r.Frame[:n], r.Place[:n]
+}
+
+// add appends one row that came out of order.
+func (t *tail) add(tab *table, series uint32, x *gridloom.Reading) {
+	r := &t.rows
+	frame := t.frame(pane.FrameAt{Sequence: x.Sequence, LoggedAt: x.LoggedAt})
+	r.Series, r.Start, r.Length = append(r.Series, series), append(r.Start, x.Start), append(r.Length, x.Length)
+	r.Value, r.Void, r.Quality = append(r.Value, x.Value), append(r.Void, x.Void), append(r.Quality, x.Quality)
+	r.Order, r.Place, r.Frame = append(r.Order, x.Order), append(r.Place, x.Place), append(r.Frame, frame)
+	r.Serial, r.Agent = append(r.Serial, tab.intern(x.Serial)), append(r.Agent, tab.intern(x.Agent))
 	t.bytes += rowBytes
 }
 
-// each calls f for the uncommitted raw rows, oldest first.
-func (p *partition) eachTailReading(f func(*gridloom.Reading)) {
+// reading sets x to row i, whose names are those of tab.
+func (t *tail) reading(tab *table, i int, x *gridloom.Reading) {
+	r := &t.rows
+	f := &r.Frames[r.Frame[i]]
+	*x = gridloom.Reading{
+		Meter: tab.meterName(r.Series[i]), Register: tab.register[r.Series[i]], Start: r.Start[i], Length: r.Length[i],
+		Value: r.Value[i], Void: r.Void[i], Quality: r.Quality[i], Order: r.Order[i],
+		Serial: tab.names[r.Serial[i]], Agent: tab.names[r.Agent[i]],
+		Sequence: f.Sequence, Place: r.Place[i], LoggedAt: f.LoggedAt,
+	}
+}
+
+// emptied returns the memory of rows for others.
+func emptied(r pane.RawColumns) pane.RawColumns {
+	t := tail{rows: r}
+	t.truncate(0)
+	t.rows.Names, t.rows.Agents, t.rows.Serials, t.rows.Frames = pane.SeriesNames{}, nil, nil, t.rows.Frames[:0]
+	return t.rows
+}
+
+// eachTailReading calls f for the uncommitted raw rows of the marked series, oldest
+// first; no marks stand for all series. The pointer is reused.
+func (p *partition) eachTailReading(marks []bool, f func(i uint32, r *gridloom.Reading)) {
+	var x gridloom.Reading
 	for _, t := range []*tail{p.frozen, p.current} {
 		if t == nil {
 			continue
 		}
-		for i := range t.readings {
-			f(&t.readings[i])
+		for i, s := range t.rows.Series {
+			if marks == nil || marks[s] {
+				t.reading(p.table, i, &x)
+				f(s, &x)
+			}
 		}
 	}
 }
@@ -51,8 +131,8 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 	out := &pane.Tail{Head: p.head, LogTime: p.logTime, Watermark: p.watermark(), NextSeq: p.nextSeq}
 	pick := newPicker(sel)
 	if sel.Only != pane.KindPane {
-		p.eachTailReading(func(r *gridloom.Reading) {
-			if pick.series(r.Meter, r.Register) && pick.span(r.Start, r.Length) {
+		p.eachTailReading(p.table.chosen(&sel), func(_ uint32, r *gridloom.Reading) {
+			if pick.span(r.Start, r.Length) {
 				out.Readings = append(out.Readings, *r)
 			}
 		})
@@ -88,14 +168,14 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 	}
 	direct := len(at) == 0 // nothing can be replaced: skip the map
 	revision := p.nextSeq - 1
-	p.table.matching(sel.Meters, sel.Registers, func(s *series) {
+	p.table.matching(sel.Meters, sel.Registers, func(i uint32, s *series) {
 		emit := func(pn *gridloom.Pane) {
 			if !pick.span(pn.Start, pn.Length) {
 				return
 			}
-			pn.Meter, pn.Register = p.table.meters[s.meter], s.register
+			pn.Meter, pn.Register = p.table.meterName(i), s.register
 			pn.Revision, pn.ComputedAt = revision, p.logTime
-			if old, ok := s.stored[pn.Start]; ok && window.SamePane(&old, pn) { // a refold gave it again as it was
+			if old, ok := s.isStored(pn); ok { // a refold gave it again as it was
 				pn.Revision, pn.ComputedAt = old.Revision, old.ComputedAt
 			}
 			if direct {
@@ -104,8 +184,10 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 			}
 			put(pn)
 		}
-		for i := range s.empty {
-			emit(&s.empty[i])
+		if s.wait != nil {
+			for k := range s.wait.empty {
+				emit(&s.wait.empty[k])
+			}
 		}
 		p.cfg.Window.Open(s.kind, &s.state, out.Watermark, emit)
 	})
@@ -150,16 +232,20 @@ func (p *partition) seriesInfo() []pane.SeriesInfo {
 	for i := range p.table.series {
 		s := &p.table.series[i]
 		last, known := s.state.Last()
-		if !known && len(s.pending) == 0 {
+		var pending []gridloom.Reading
+		if s.wait != nil {
+			pending = s.wait.pending
+		}
+		if !known && len(pending) == 0 {
 			continue
 		}
 		info := pane.SeriesInfo{
-			Meter: p.table.meters[s.meter], Register: s.register, Serial: last.Serial,
+			Meter: p.table.meterName(uint32(i)), Register: s.register, Serial: last.Serial,
 			LastAt: last.Start, LastLength: last.Length, LastValue: last.Value, LastVoid: last.Void, LastQuality: last.Quality,
 		}
 		// Readings that wait for a refold may be newer than the state knows, or correct what it knows.
-		for j := range s.pending {
-			if r := &s.pending[j]; !known || r.Start > last.Start || r.Start == last.Start && r.Order >= last.Order {
+		for j := range pending {
+			if r := &pending[j]; !known || r.Start > last.Start || r.Start == last.Start && r.Order >= last.Order {
 				known, last.Start, last.Order = true, r.Start, r.Order
 				info.LastAt, info.LastLength, info.Serial = r.Start, r.Length, r.Serial
 				info.LastValue, info.LastVoid, info.LastQuality = r.Value, r.Void, r.Quality
