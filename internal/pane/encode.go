@@ -68,6 +68,7 @@ type writer struct {
 	encoder encoder
 	sort    arranger
 	raw     rawGroup
+	rawRows mergedRaw
 	panes   paneGroup
 }
 

@@ -80,35 +80,46 @@ type paneGroup struct {
 	weights   []byte
 	carried   []bool
 	carries   [][]byte
+	all       []int32
 }
 
 func (w *writer) encodePanes(where Where, rows []gridloom.Pane, order []int32) ([]byte, error) {
 	e, g := &w.encoder, &w.panes
-	if err := e.begin(paneFields(), notesOf(KindPane, where), compress.Codecs.Uncompressed); err != nil {
+	if err := e.begin(paneFields(), notesOf(KindPane, where, 0), compress.Codecs.Uncompressed); err != nil {
 		return nil, err
 	}
 	for lo := 0; lo < len(order); lo += groupRows {
-		hi := min(lo+groupRows, len(order))
-		g.fill(rows, order[lo:hi])
-		e.startGroup(hi - lo)
-		e.strings(g.register)
-		e.strings(g.meter)
-		e.ints(g.start)
-		e.ints(g.length)
-		e.ints(g.revision)
-		e.ints(g.computedAt)
-		e.bools(g.closed)
-		e.ints(g.n)
-		e.ints(g.coverage)
-		e.ints(g.quality)
-		for _, values := range g.stats {
-			e.nullInts(values, g.counted)
-		}
-		e.decimals(g.weights, g.weighted)
-		e.nullInts(g.energy, g.hasEnergy)
-		e.blobs(g.carries, g.carried)
+		g.writeGroup(e, rows, order[lo:min(lo+groupRows, len(order))])
 	}
 	return e.finish(), nil
+}
+
+// writeGroup writes the rows that order chooses (nil: all, as they stand) as one row group.
+func (g *paneGroup) writeGroup(e *encoder, rows []gridloom.Pane, order []int32) {
+	if order == nil {
+		for len(g.all) < len(rows) {
+			g.all = append(g.all, int32(len(g.all)))
+		}
+		order = g.all[:len(rows)]
+	}
+	g.fill(rows, order)
+	e.startGroup(len(order))
+	e.strings(g.register)
+	e.strings(g.meter)
+	e.ints(g.start)
+	e.ints(g.length)
+	e.ints(g.revision)
+	e.ints(g.computedAt)
+	e.bools(g.closed)
+	e.ints(g.n)
+	e.ints(g.coverage)
+	e.ints(g.quality)
+	for _, values := range g.stats {
+		e.nullInts(values, g.counted)
+	}
+	e.decimals(g.weights, g.weighted)
+	e.nullInts(g.energy, g.hasEnergy)
+	e.blobs(g.carries, g.carried)
 }
 
 // fill gathers rows in one pass: each is touched once.

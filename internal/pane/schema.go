@@ -144,6 +144,23 @@ func paneFields() []field {
 	}
 }
 
+// compactRawFields and compactPaneFields are the columns as a merge writes them: the
+// same, with differences where values rise or stay close.
+func compactRawFields() []field { return differences(rawFields()) }
+
+func compactPaneFields() []field { return differences(paneFields()) }
+
+func differences(fields []field) []field {
+	for i := range fields {
+		f := &fields[i]
+		integer := f.physical == parquet.Types.Int64 || f.physical == parquet.Types.Int32
+		if integer && (f.layout == plain || f.name == "sequence" || f.name == "logged_at" || f.name == "revision" || f.name == "computed_at") {
+			f.layout = delta
+		}
+	}
+	return fields
+}
+
 const snapState = colMeter + 1
 
 func snapshotFields() []field {

@@ -35,7 +35,7 @@ func (s *Store) WriteSnapshot(ctx context.Context, where Where, rows []SnapshotR
 
 func (w *writer) encodeSnapshot(where Where, rows []SnapshotRow, order []int32) ([]byte, error) {
 	e := &w.encoder
-	if err := e.begin(snapshotFields(), notesOf(KindSnapshot, where), compress.Codecs.Uncompressed); err != nil {
+	if err := e.begin(snapshotFields(), notesOf(KindSnapshot, where, 0), compress.Codecs.Uncompressed); err != nil {
 		return nil, err
 	}
 	var register, meter []string

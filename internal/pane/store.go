@@ -2,6 +2,7 @@ package pane
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -21,8 +22,9 @@ import (
 
 // StoreOptions are the settings of a Store; the zero value is good.
 type StoreOptions struct {
-	CacheBytes int64                 // of verified files kept in memory; 0 is DefaultCacheBytes, less than 0 none
-	Registerer prometheus.Registerer // nil: no metrics
+	CacheBytes   int64                 // of verified files kept in memory; 0 is DefaultCacheBytes, less than 0 none
+	SegmentBytes int                   // about where a merge begins another segment; 0 is DefaultSegmentBytes
+	Registerer   prometheus.Registerer // nil: no metrics
 }
 
 // DefaultCacheBytes is what a Store keeps in memory unless told otherwise.
@@ -35,6 +37,7 @@ const maxPooledBytes = 32 << 20
 // concurrent use.
 type Store struct {
 	blobs   blob.Store
+	segment int // StoreOptions.SegmentBytes
 	cache   cache
 	metrics *metrics
 	mem     memory.Allocator
@@ -44,6 +47,7 @@ type Store struct {
 // NewStore returns a Store of the files of b.
 func NewStore(b blob.Store, opt StoreOptions) *Store {
 	s := &Store{blobs: b, mem: memory.NewGoAllocator()}
+	s.segment = cmp.Or(opt.SegmentBytes, DefaultSegmentBytes)
 	s.cache.max = opt.CacheBytes
 	if opt.CacheBytes == 0 {
 		s.cache.max = DefaultCacheBytes
@@ -87,6 +91,15 @@ func (s *Store) fetch(ctx context.Context, kind string, ref gridloom.FileRef) ([
 		s.metrics.cached.Inc()
 		return data, nil
 	}
+	data, err := s.load(ctx, kind, ref)
+	if err == nil {
+		s.cache.put(ref.Path, ref.CRC, data)
+	}
+	return data, err
+}
+
+// load reads a file and checks it.
+func (s *Store) load(ctx context.Context, kind string, ref gridloom.FileRef) ([]byte, error) {
 	data, err := s.blobs.Get(ctx, ref.Path)
 	if err != nil {
 		if errors.Is(err, gridloom.ErrNotFound) {
@@ -98,10 +111,19 @@ func (s *Store) fetch(ctx context.Context, kind string, ref gridloom.FileRef) ([
 	if crc := crc32.Checksum(data, castagnoli); crc != ref.CRC {
 		return nil, s.refuse(kind, ref.Path, fmt.Errorf("crc is %08x, want %08x (%d bytes)", crc, ref.CRC, len(data)))
 	}
-	s.cache.put(ref.Path, ref.CRC, data)
 	s.metrics.read.WithLabelValues(kind).Inc()
 	s.metrics.readBytes.WithLabelValues(kind).Add(float64(len(data)))
 	return data, nil
+}
+
+// fetchOnce is fetch for a file that is read through and not asked for again: it
+// leaves what the cache holds there.
+func (s *Store) fetchOnce(ctx context.Context, kind string, ref gridloom.FileRef) ([]byte, error) {
+	if data, ok := s.cache.get(ref.Path, ref.CRC); ok {
+		s.metrics.cached.Inc()
+		return data, nil
+	}
+	return s.load(ctx, kind, ref)
 }
 
 // refuse names a file that is not what was written, and what to do.
@@ -276,11 +298,11 @@ func culprit(stack []byte) string {
 }
 
 // notesOf is what a segment says of itself.
-func notesOf(kind Kind, where Where) []note {
+func notesOf(kind Kind, where Where, level int) []note {
 	return []note{
 		{"gridloom.format", fmt.Sprint(FormatVersion)},
 		{"gridloom.kind", string(kind)},
-		{"gridloom.level", "0"},
+		{"gridloom.level", fmt.Sprint(level)},
 		{"gridloom.generation", fmt.Sprint(where.Generation)},
 		{"gridloom.partition", fmt.Sprint(where.Partition)},
 		{"gridloom.epoch", fmt.Sprint(where.Epoch)},
