@@ -56,59 +56,47 @@ func (p *partition) applyReadings(f *Frame) {
 	}
 	p.frameAgents = p.internAll(p.frameAgents[:0], c.Agents)
 	p.frameSerials = p.internAll(p.frameSerials[:0], c.Serials)
-	t := p.current
-	at := t.extend(c, 0, c.Len(), t.frame(pane.FrameAt{Sequence: f.Sequence, LoggedAt: p.logTime}))
-	rows, kept := &t.rows, at
 	r := window.Reading{Sequence: f.Sequence, LoggedAt: p.logTime}
+	shared := pane.RawShared{Sequence: f.Sequence, LoggedAt: p.logTime}
 	for i := range c.Len() {
-		k := at + i
 		series := p.table.find(p.frameMeters[c.Meter[i]], c.Register[i])
-		rows.Series[k], rows.Agent[k], rows.Serial[k] = series, p.frameAgents[c.Agent[i]], p.frameSerials[c.Serial[i]]
-		r.Start, r.Length, r.Value, r.Void, r.Quality = c.Start[i], c.Length[i], c.Value[i], c.Void[i], c.Quality[i]
-		r.Order, r.Place, r.Serial = c.Order[i], uint32(i), p.table.names[rows.Serial[k]]
-		if !p.add(series, &r, k) {
-			continue
-		}
-		if kept != k {
-			t.move(kept, k)
-		}
-		kept++
+		row := pane.RawRow{Start: c.Start[i], Value: c.Value[i], Series: series, Place: uint32(i), Quality: c.Quality[i]}
+		shared.Order, shared.Length, shared.Void = c.Order[i], c.Length[i], c.Void[i]
+		shared.Agent, shared.Serial = p.frameAgents[c.Agent[i]], p.frameSerials[c.Serial[i]]
+		r.Start, r.Length, r.Value, r.Void, r.Quality = row.Start, shared.Length, row.Value, shared.Void, row.Quality
+		r.Order, r.Place, r.Serial = shared.Order, row.Place, p.table.Names[shared.Serial]
+		p.add(&r, &row, &shared)
 	}
-	t.truncate(kept)
-	t.bytes += int64(kept-at) * rowBytes
 	p.metrics.readings.Add(float64(c.Len()))
 }
 
-// add folds the reading of row k of the current tail into its series, or holds it until
-// the series is refolded. It reports whether the row stays in the tail.
-func (p *partition) add(i uint32, r *window.Reading, k int) bool {
-	s := &p.table.series[i]
+// add folds one reading, told as the kernel and as the tail want it, into its series, or
+// holds it until the series is refolded.
+func (p *partition) add(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) {
+	s := &p.table.series[row.Series]
 	if s.needsRefold() {
 		// The state lags behind what is pending, so it cannot judge what follows.
-		p.hold(i, r, k)
-		return false
+		p.hold(r, row, shared)
+		return
 	}
 	held := s.state.Panes()
 	switch outcome := p.cfg.Window.Add(s.kind, &s.state, r); outcome {
 	case window.Folded:
+		p.current.add(row, shared)
 		panes := s.state.Panes()
-		if fresh := panes - held; fresh > 0 {
-			p.current.bytes += int64(fresh) * paneBytes
-		}
+		p.current.bytes += int64(max(panes-held, 0)) * paneBytes
 		// With one pane that is listed and the same as before nothing else can have changed.
 		if panes != held || panes > 1 || s.open == 0 {
-			p.noteState(i, s)
+			p.noteState(row.Series, s)
 		}
-		return true
 	case window.Ranked:
+		p.current.add(row, shared)
 		p.metrics.ranked.Inc()
-		return true
 	case window.Duplicate:
 		p.duplicate()
 	case window.Disorder:
-		p.hold(i, r, k)
+		p.hold(r, row, shared)
 	}
-	return false
 }
 
 // duplicate counts a reading that said again what was known.
@@ -117,13 +105,15 @@ func (p *partition) duplicate() {
 	p.metrics.duplicates.Inc()
 }
 
-// hold keeps row k, which came out of order, for the next refold of its series.
-func (p *partition) hold(i uint32, r *window.Reading, k int) {
-	s := &p.table.series[i]
-	from := p.cfg.Window.AffectedFrom(s.kind, &s.state, r)
-	w := p.awaitRefold(i, from)
-	w.pending = append(w.pending, gridloom.Reading{})
-	p.current.reading(p.table, k, &w.pending[len(w.pending)-1])
+// hold keeps a reading that came out of order for the next refold of its series.
+func (p *partition) hold(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) {
+	s := &p.table.series[row.Series]
+	w := p.awaitRefold(row.Series, p.cfg.Window.AffectedFrom(s.kind, &s.state, r))
+	w.pending = append(w.pending, gridloom.Reading{
+		Meter: p.table.meterName(row.Series), Register: s.register, Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void,
+		Quality: r.Quality, Order: r.Order, Serial: r.Serial, Agent: p.table.Names[shared.Agent],
+		Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt,
+	})
 	p.current.bytes += pendingBytes
 	p.metrics.disorder.Inc()
 }

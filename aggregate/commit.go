@@ -22,7 +22,8 @@ type commit struct {
 	base     *pane.Manifest
 	where    pane.Where
 
-	readings   pane.RawColumns // ranks are made by who saves
+	readings   pane.RawColumns
+	ranking    *pane.Ranking // of their table; belongs to who saves
 	panes      []gridloom.Pane
 	duplicates uint64             // dropped since the last commit
 	snapshot   []pane.SnapshotRow // nil when none is due
@@ -76,17 +77,16 @@ func (p *partition) prepare(final bool) (*commit, error) {
 		p.lastCommit = p.cfg.Clock()
 		return nil, nil
 	}
-	if p.edit == nil && p.nextSeq == p.head.NextSeq && len(c.panes) == 0 && len(p.current.rows.Series) == 0 && p.manifest.SnapshotSeq+1 >= p.nextSeq {
+	if p.edit == nil && p.nextSeq == p.head.NextSeq && len(c.panes) == 0 && len(p.current.rows.Rows) == 0 && p.manifest.SnapshotSeq+1 >= p.nextSeq {
 		p.unsaved = false
 		return nil, nil
 	}
 	p.mustMove.Store(false)
 	p.edit = nil
 	c.readings, c.duplicates = p.current.rows, p.duplicates
-	c.readings.Names = p.table.seriesNames()
-	c.readings.Agents, c.readings.Serials = p.table.names, p.table.names
+	c.readings.Table, c.ranking = p.table.SeriesTable, p.ranking
 	p.duplicates = 0
-	p.sinceSnapshot += len(c.readings.Series)
+	p.sinceSnapshot += len(c.readings.Rows)
 	if final || p.snapshotDue() {
 		c.snapshot = p.snapshotRows()
 		p.lastSnapshot, p.sinceSnapshot = p.cfg.Clock(), 0
@@ -179,9 +179,8 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		return 0, err
 	}
 	if !c.rawDone {
-		if len(c.readings.Series) > 0 {
-			c.readings.Names.Rank = p.ranking.update(&c.readings.Names)
-			seg, err := p.store.WriteRawColumns(ctx, c.where, &c.readings)
+		if len(c.readings.Rows) > 0 {
+			seg, err := p.store.WriteRawColumns(ctx, c.where, &c.readings, c.ranking)
 			if err != nil {
 				return 0, fmt.Errorf("write raw rows: %w", err)
 			}
@@ -214,7 +213,7 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		m.Head = c.head
 		m.Recent = slices.Concat(c.base.Recent, c.segments)
 		m.Days = slices.Clone(c.base.Days)
-		m.Counts.Readings += uint64(len(c.readings.Series))
+		m.Counts.Readings += uint64(len(c.readings.Rows))
 		m.Counts.Panes += uint64(len(c.panes))
 		m.Counts.Duplicates += c.duplicates
 		m.Counts.Commits++
@@ -285,7 +284,8 @@ func (p *partition) finishCommit(r commitResult) error {
 		return r.err
 	}
 	// Answers and segments hold copies, so the memory serves the next commit.
-	p.spare, p.sparePanes = emptied(p.frozen.rows), p.frozen.panes[:0]
+	p.spare, p.sparePanes = p.frozen.rows, p.frozen.panes[:0]
+	p.spare.Reset()
 	p.frozen = nil
 	p.account()
 	p.head, p.revision, p.manifest = r.c.head, r.revision, r.c.manifest

@@ -54,8 +54,8 @@ type partition struct {
 	disordered []uint32 // series that wait for a refold
 	waited     []uint32 // those, and series that were refolded since the last commit
 	dues       dues
-	ranking    ranking // belongs to who saves
-	duplicates uint64  // dropped since the last commit
+	ranking    *pane.Ranking // belongs to who saves
+	duplicates uint64        // dropped since the last commit
 
 	nextSeq uint64
 	lastRef gridloom.FrameRef
@@ -105,7 +105,7 @@ func newPartition(id int, w *Worker) *partition {
 	return &partition{
 		id: id, cfg: &w.cfg, log: w.log, heads: w.heads, store: w.store, metrics: w.metrics, budget: &w.budget,
 		logger: w.cfg.Logger.With("partition", id),
-		table:  newTable(), dues: newDues(), current: &tail{},
+		table:  newTable(), dues: newDues(), ranking: &pane.Ranking{}, current: &tail{},
 		frames: make(chan []Frame),
 		asks:   make(chan question),
 		toSave: make(chan *commit, 1),
@@ -184,7 +184,7 @@ func (p *partition) drop() {
 
 // forget empties the state of the partition.
 func (p *partition) forget() {
-	p.table, p.dues, p.ranking = newTable(), newDues(), ranking{}
+	p.table, p.dues, p.ranking = newTable(), newDues(), &pane.Ranking{}
 	p.current, p.frozen = &tail{}, nil
 	p.disordered, p.waited, p.openPanes = nil, nil, 0
 }

@@ -148,7 +148,7 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 			default:
 				j.changes = true
 			}
-			p.current.add(p.table, j.i, r)
+			p.current.addReading(p.table, j.i, r)
 			if !known || r.Outranks(&b) {
 				best[r.Identity()] = *r
 			}
@@ -240,7 +240,7 @@ func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries ma
 		}
 		j.rows = append(j.rows, window.Reading{
 			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
-			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.names[p.table.intern(r.Serial)],
+			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.Names[p.table.intern(r.Serial)],
 		})
 	}
 	if err := p.eachStoredReading(ctx, sel, see); err != nil {

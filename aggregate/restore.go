@@ -114,7 +114,7 @@ func (p *partition) replayRaw(ctx context.Context, after uint64) error {
 		s := &p.table.series[i]
 		row := window.Reading{
 			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
-			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.names[p.table.intern(r.Serial)],
+			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.Names[p.table.intern(r.Serial)],
 		}
 		if s.wait == nil && p.cfg.Window.Add(s.kind, &s.state, &row) != window.Disorder {
 			return

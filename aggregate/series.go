@@ -56,14 +56,12 @@ func (s *series) isStored(pn *gridloom.Pane) (old gridloom.Pane, ok bool) {
 
 // table holds the series of one partition by number and interns their names.
 type table struct {
-	meters   []string
-	meterAt  map[string]uint32
-	byMeter  []meterSeries
-	series   []series
-	meterOf  []uint32 // of each series
-	register []gridloom.RegisterID
-	names    []string // serials and agents; the first is ""
-	nameAt   map[string]uint32
+	pane.SeriesTable // what segments tell of them; the first of Names is ""
+
+	meterAt map[string]uint32
+	byMeter []meterSeries
+	series  []series
+	nameAt  map[string]uint32
 }
 
 // inlineSeries is how many series of a meter stand in its entry, which then takes one
@@ -79,7 +77,7 @@ type meterSeries struct {
 }
 
 func newTable() *table {
-	return &table{meterAt: map[string]uint32{}, names: []string{""}, nameAt: map[string]uint32{"": 0}}
+	return &table{SeriesTable: pane.SeriesTable{Names: []string{""}}, meterAt: map[string]uint32{}, nameAt: map[string]uint32{"": 0}}
 }
 
 // meter returns the index of a meter's id, which it copies when it is new.
@@ -87,8 +85,8 @@ func (t *table) meter(id string) uint32 {
 	i, ok := t.meterAt[id]
 	if !ok {
 		id = strings.Clone(id)
-		i = uint32(len(t.meters))
-		t.meters = append(t.meters, id)
+		i = uint32(len(t.Meters))
+		t.Meters = append(t.Meters, id)
 		t.byMeter = append(t.byMeter, meterSeries{})
 		t.meterAt[id] = i
 	}
@@ -104,13 +102,13 @@ func (t *table) find(meter uint32, reg gridloom.RegisterID) uint32 {
 		}
 	}
 	for _, i := range e.more {
-		if t.register[i] == reg {
+		if t.Registers[i] == reg {
 			return i
 		}
 	}
 	i := uint32(len(t.series))
 	t.series = append(t.series, series{register: reg, kind: reg.Info().Kind, due: math.MaxInt64})
-	t.meterOf, t.register = append(t.meterOf, meter), append(t.register, reg)
+	t.MeterOf, t.Registers = append(t.MeterOf, meter), append(t.Registers, reg)
 	if e.n < inlineSeries {
 		e.at[e.n], e.registers[e.n] = i, reg
 		e.n++
@@ -120,31 +118,25 @@ func (t *table) find(meter uint32, reg gridloom.RegisterID) uint32 {
 	return i
 }
 
-// intern returns the index of a serial or agent in names.
+// intern returns the index of a serial or agent in Names.
 func (t *table) intern(s string) uint32 {
 	i, ok := t.nameAt[s]
 	if !ok {
 		s = strings.Clone(s)
-		i = uint32(len(t.names))
-		t.names = append(t.names, s)
+		i = uint32(len(t.Names))
+		t.Names = append(t.Names, s)
 		t.nameAt[s] = i
 	}
 	return i
 }
 
 // meterName returns the meter of a series.
-func (t *table) meterName(i uint32) string { return t.meters[t.meterOf[i]] }
-
-// seriesNames returns what a commit needs to know of the series so far. It stays
-// right while the table grows.
-func (t *table) seriesNames() pane.SeriesNames {
-	return pane.SeriesNames{Meters: t.meters, Meter: t.meterOf, Register: t.register}
-}
+func (t *table) meterName(i uint32) string { return t.Meters[t.MeterOf[i]] }
 
 // matching calls f for every series that a selector's meters and registers choose.
 func (t *table) matching(meters []string, registers []gridloom.RegisterID, f func(i uint32, s *series)) {
 	visit := func(i uint32) {
-		if registers == nil || slices.Contains(registers, t.register[i]) {
+		if registers == nil || slices.Contains(registers, t.Registers[i]) {
 			f(i, &t.series[i])
 		}
 	}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/internal/pane"
-	"github.com/gridloom/gridloom/internal/wire"
 )
 
 // rowBytes and paneBytes are what a row and a new pane of the tail count against
@@ -13,95 +12,35 @@ import (
 // held twice, as the kernel's accumulator and, during a commit, as a row. A reading
 // that waits for a refold is a row of its own kind.
 const (
-	rowBytes     = 57
+	rowBytes     = 32
+	sharedBytes  = 48
 	pendingBytes = 152
 	paneBytes    = 120 + 208
 )
 
 // tail is what is not yet in a segment: the raw rows of the frames after the
 // head's position and, once a commit has frozen it, the panes of that commit. Rows
-// are columns whose series, agents and serials are numbers of the table.
+// tell series, agents and serials by their numbers in the partition's table; their own
+// table is set when they are frozen.
 type tail struct {
 	rows  pane.RawColumns
 	panes []gridloom.Pane
 	bytes int64
 }
 
-// frame returns the number of a frame, to which the next rows belong.
-func (t *tail) frame(at pane.FrameAt) uint32 {
-	if n := len(t.rows.Frames); n == 0 || t.rows.Frames[n-1] != at {
-		t.rows.Frames = append(t.rows.Frames, at)
-	}
-	return uint32(len(t.rows.Frames) - 1)
+// add appends a row and what it shares with others.
+func (t *tail) add(r *pane.RawRow, shared *pane.RawShared) {
+	before := len(t.rows.Shared)
+	t.rows.Append(r, shared)
+	t.bytes += rowBytes + int64(len(t.rows.Shared)-before)*sharedBytes
 }
 
-// extend appends n rows, whose series, agents and serials the caller sets; the other
-// columns are those of c from its row first on.
-func (t *tail) extend(c *wire.Columns, first, n int, frame uint32) (at int) {
-	r := &t.rows
-	at = len(r.Series)
-	r.Series = slices.Grow(r.Series, n)[:at+n]
-	r.Start = append(r.Start, c.Start[first:first+n]...)
-	r.Length = append(r.Length, c.Length[first:first+n]...)
-	r.Value = append(r.Value, c.Value[first:first+n]...)
-	r.Void = append(r.Void, c.Void[first:first+n]...)
-	r.Quality = append(r.Quality, c.Quality[first:first+n]...)
-	r.Order = append(r.Order, c.Order[first:first+n]...)
-	r.Serial = slices.Grow(r.Serial, n)[:at+n]
-	r.Agent = slices.Grow(r.Agent, n)[:at+n]
-	r.Frame = slices.Grow(r.Frame, n)[:at+n]
-	r.Place = slices.Grow(r.Place, n)[:at+n]
-	for i := range n {
-		r.Frame[at+i], r.Place[at+i] = frame, uint32(first+i)
-	}
-	return at
-}
-
-// move puts row from in the place of row to.
-func (t *tail) move(to, from int) {
-	r := &t.rows
-	r.Series[to], r.Start[to], r.Length[to], r.Value[to] = r.Series[from], r.Start[from], r.Length[from], r.Value[from]
-	r.Void[to], r.Quality[to], r.Order[to] = r.Void[from], r.Quality[from], r.Order[from]
-	r.Serial[to], r.Agent[to], r.Frame[to], r.Place[to] = r.Serial[from], r.Agent[from], r.Frame[from], r.Place[from]
-}
-
-// truncate drops the rows from n on.
-func (t *tail) truncate(n int) {
-	r := &t.rows
-	r.Series, r.Start, r.Length, r.Value = r.Series[:n], r.Start[:n], r.Length[:n], r.Value[:n]
-	r.Void, r.Quality, r.Order = r.Void[:n], r.Quality[:n], r.Order[:n]
-	r.Serial, r.Agent, r.Frame, r.Place = r.Serial[:n], r.Agent[:n], r.Frame[:n], r.Place[:n]
-}
-
-// add appends one row that came out of order.
-func (t *tail) add(tab *table, series uint32, x *gridloom.Reading) {
-	r := &t.rows
-	frame := t.frame(pane.FrameAt{Sequence: x.Sequence, LoggedAt: x.LoggedAt})
-	r.Series, r.Start, r.Length = append(r.Series, series), append(r.Start, x.Start), append(r.Length, x.Length)
-	r.Value, r.Void, r.Quality = append(r.Value, x.Value), append(r.Void, x.Void), append(r.Quality, x.Quality)
-	r.Order, r.Place, r.Frame = append(r.Order, x.Order), append(r.Place, x.Place), append(r.Frame, frame)
-	r.Serial, r.Agent = append(r.Serial, tab.intern(x.Serial)), append(r.Agent, tab.intern(x.Agent))
-	t.bytes += rowBytes
-}
-
-// reading sets x to row i, whose names are those of tab.
-func (t *tail) reading(tab *table, i int, x *gridloom.Reading) {
-	r := &t.rows
-	f := &r.Frames[r.Frame[i]]
-	*x = gridloom.Reading{
-		Meter: tab.meterName(r.Series[i]), Register: tab.register[r.Series[i]], Start: r.Start[i], Length: r.Length[i],
-		Value: r.Value[i], Void: r.Void[i], Quality: r.Quality[i], Order: r.Order[i],
-		Serial: tab.names[r.Serial[i]], Agent: tab.names[r.Agent[i]],
-		Sequence: f.Sequence, Place: r.Place[i], LoggedAt: f.LoggedAt,
-	}
-}
-
-// emptied returns the memory of rows for others.
-func emptied(r pane.RawColumns) pane.RawColumns {
-	t := tail{rows: r}
-	t.truncate(0)
-	t.rows.Names, t.rows.Agents, t.rows.Serials, t.rows.Frames = pane.SeriesNames{}, nil, nil, t.rows.Frames[:0]
-	return t.rows
+// addReading appends a row that waited for a refold.
+func (t *tail) addReading(tab *table, series uint32, x *gridloom.Reading) {
+	t.add(&pane.RawRow{Start: x.Start, Value: x.Value, Series: series, Place: x.Place, Quality: x.Quality}, &pane.RawShared{
+		Sequence: x.Sequence, LoggedAt: x.LoggedAt, Order: x.Order, Length: x.Length,
+		Agent: tab.intern(x.Agent), Serial: tab.intern(x.Serial), Void: x.Void,
+	})
 }
 
 // eachTailReading calls f for the uncommitted raw rows of the marked series, oldest
@@ -112,9 +51,9 @@ func (p *partition) eachTailReading(marks []bool, f func(i uint32, r *gridloom.R
 		if t == nil {
 			continue
 		}
-		for i, s := range t.rows.Series {
-			if marks == nil || marks[s] {
-				t.reading(p.table, i, &x)
+		for i := range t.rows.Rows {
+			if s := t.rows.Rows[i].Series; marks == nil || marks[s] {
+				t.rows.Reading(&p.table.SeriesTable, i, &x)
 				f(s, &x)
 			}
 		}

@@ -82,10 +82,10 @@ func BenchmarkWriteRaw(b *testing.B) {
 		b.Run(fmt.Sprintf("meters=%d/objects=%d", shape[0], shape[1]), func(b *testing.B) {
 			d := &discard{}
 			s := NewStore(d, StoreOptions{CacheBytes: -1})
-			columns := columnsOf(rows)
+			columns, rank := columnsOf(rows), &Ranking{}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := s.WriteRawColumns(b.Context(), where, columns); err != nil {
+				if _, err := s.WriteRawColumns(b.Context(), where, columns, rank); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -2,111 +2,106 @@ package pane
 
 import (
 	"cmp"
-	"slices"
 
 	"github.com/gridloom/gridloom"
 )
 
-// SeriesNames says what series are called, by index. An owner only ever appends to
-// its slices and makes Rank anew, so that a writer may go on with an older view.
-type SeriesNames struct {
-	Meters   []string              // ids
-	Meter    []uint32              // of each series, index into Meters
-	Register []gridloom.RegisterID // of each series
-	Rank     []uint32              // place of each series in the order of (register code, meter); no two have one
+// RawRow is a reading as its owner holds it until it is committed: 32 bytes, without
+// a pointer, the rest of it by number.
+type RawRow struct {
+	Start   gridloom.Millis
+	Value   int64  // 0 if void
+	Series  uint32 // into the SeriesTable
+	Shared  uint32 // into RawColumns.Shared
+	Place   uint32 // in its frame
+	Quality gridloom.Quality
 }
 
-// FrameAt is the place of a frame in the log.
-type FrameAt struct {
-	Sequence uint64
-	LoggedAt gridloom.Millis // log time
+// RawShared is what readings that stand side by side in a frame have in common: those
+// of one message, or of one meter in it. 48 bytes.
+type RawShared struct {
+	Sequence uint64 // of the frame in the log
+	LoggedAt gridloom.Millis
+	Order    gridloom.Order
+	Length   gridloom.Millis
+	Agent    uint32 // into SeriesTable.Names
+	Serial   uint32 // the same
+	Void     bool
 }
 
-// RawColumns holds raw rows as columns, all of one length, in any order. Names of
-// series, agents, serials and frames stand once, in tables.
+// RawColumns holds the readings of a commit. Rows and Shared stand in the order of the
+// log; not every one of Shared needs to have a row.
 type RawColumns struct {
-	Names   SeriesNames
-	Agents  []string
-	Serials []string
-	Frames  []FrameAt
-
-	Series  []uint32 // index into Names
-	Start   []gridloom.Millis
-	Length  []gridloom.Millis
-	Value   []int64 // thousandths of the register's unit; anything where Void
-	Void    []bool
-	Quality []gridloom.Quality
-	Order   []gridloom.Order
-	Serial  []uint32 // index into Serials
-	Agent   []uint32 // index into Agents
-	Frame   []uint32 // index into Frames
-	Place   []uint32 // in its frame
+	Table  SeriesTable
+	Rows   []RawRow
+	Shared []RawShared
 }
 
-// RawRowBytes is what a row of RawColumns takes in memory.
-const RawRowBytes = 4 + 3*8 + 1 + 4 + 8 + 4*4
+// Append appends a row, whose Shared it sets, and what it shares unless that is what the row
+// before it shares. It copies both.
+func (c *RawColumns) Append(r *RawRow, shared *RawShared) {
+	if n := len(c.Shared); n == 0 || c.Shared[n-1] != *shared {
+		c.Shared = append(c.Shared, *shared)
+	}
+	r.Shared = uint32(len(c.Shared) - 1)
+	c.Rows = append(c.Rows, *r)
+}
 
-// Len returns the number of rows.
-func (c *RawColumns) Len() int { return len(c.Series) }
-
-// Reading sets r to row i.
-func (c *RawColumns) Reading(i int, r *gridloom.Reading) {
-	s, f := c.Series[i], &c.Frames[c.Frame[i]]
-	*r = gridloom.Reading{
-		Meter: c.Names.Meters[c.Names.Meter[s]], Register: c.Names.Register[s], Start: c.Start[i], Length: c.Length[i],
-		Value: c.Value[i], Void: c.Void[i], Quality: c.Quality[i], Order: c.Order[i],
-		Serial: c.Serials[c.Serial[i]], Agent: c.Agents[c.Agent[i]], Sequence: f.Sequence, Place: c.Place[i], LoggedAt: f.LoggedAt,
+// Reading sets x to row i, with names from t: c's table, or a later form of it.
+func (c *RawColumns) Reading(t *SeriesTable, i int, x *gridloom.Reading) {
+	r := &c.Rows[i]
+	sh := &c.Shared[r.Shared]
+	*x = gridloom.Reading{
+		Meter: t.Meters[t.MeterOf[r.Series]], Register: t.Registers[r.Series],
+		Start: r.Start, Length: sh.Length, Value: r.Value, Void: sh.Void, Quality: r.Quality, Order: sh.Order,
+		Serial: t.Names[sh.Serial], Agent: t.Names[sh.Agent],
+		Sequence: sh.Sequence, Place: r.Place, LoggedAt: sh.LoggedAt,
 	}
 }
 
-// columnsOf turns rows into columns.
+// Reset empties c and keeps its memory.
+func (c *RawColumns) Reset() {
+	c.Table, c.Rows, c.Shared = SeriesTable{}, c.Rows[:0], c.Shared[:0]
+}
+
+// compare orders rows of one series.
+func (c *RawColumns) compare(a, b int32) int {
+	x, y := &c.Rows[a], &c.Rows[b]
+	if x.Start != y.Start {
+		return cmp.Compare(x.Start, y.Start)
+	}
+	m, n := &c.Shared[x.Shared], &c.Shared[y.Shared]
+	return cmp.Or(cmp.Compare(m.Length, n.Length), cmp.Compare(m.Order, n.Order), cmp.Compare(m.Sequence, n.Sequence), cmp.Compare(x.Place, y.Place))
+}
+
+// columnsOf numbers what rows tell in words.
 func columnsOf(rows []gridloom.Reading) *RawColumns {
-	c := &RawColumns{}
-	meters, series := map[string]uint32{}, map[gridloom.Series]uint32{}
-	agents, serials := map[string]uint32{}, map[string]uint32{}
-	frames := map[FrameAt]uint32{}
+	c := &RawColumns{Rows: make([]RawRow, 0, len(rows))}
+	meters, names, series := map[string]uint32{}, map[string]uint32{}, map[gridloom.Series]uint32{}
 	for i := range rows {
 		r := &rows[i]
-		key := gridloom.Series{Meter: r.Meter, Register: r.Register}
-		s, ok := series[key]
+		m := numberOf(meters, &c.Table.Meters, r.Meter)
+		at, ok := series[gridloom.Series{Meter: r.Meter, Register: r.Register}]
 		if !ok {
-			s = uint32(len(series))
-			series[key] = s
-			c.Names.Meter = append(c.Names.Meter, numberOf(meters, &c.Names.Meters, r.Meter))
-			c.Names.Register = append(c.Names.Register, r.Register)
+			at = uint32(len(c.Table.MeterOf))
+			series[gridloom.Series{Meter: r.Meter, Register: r.Register}] = at
+			c.Table.MeterOf, c.Table.Registers = append(c.Table.MeterOf, m), append(c.Table.Registers, r.Register)
 		}
-		c.Series, c.Start, c.Length = append(c.Series, s), append(c.Start, r.Start), append(c.Length, r.Length)
-		c.Value, c.Void, c.Quality, c.Order = append(c.Value, r.Value), append(c.Void, r.Void), append(c.Quality, r.Quality), append(c.Order, r.Order)
-		c.Serial, c.Agent = append(c.Serial, numberOf(serials, &c.Serials, r.Serial)), append(c.Agent, numberOf(agents, &c.Agents, r.Agent))
-		c.Frame, c.Place = append(c.Frame, numberOf(frames, &c.Frames, FrameAt{r.Sequence, r.LoggedAt})), append(c.Place, r.Place)
+		c.Append(&RawRow{Start: r.Start, Value: r.Value, Series: at, Place: r.Place, Quality: r.Quality}, &RawShared{
+			Sequence: r.Sequence, LoggedAt: r.LoggedAt, Order: r.Order, Length: r.Length, Void: r.Void,
+			Agent: numberOf(names, &c.Table.Names, r.Agent), Serial: numberOf(names, &c.Table.Names, r.Serial),
+		})
 	}
-	c.Names.Rank = ranksOf(&c.Names)
 	return c
 }
 
-// numberOf returns the index of v in table, appending it where it is new.
-func numberOf[T comparable](known map[T]uint32, table *[]T, v T) uint32 {
-	i, ok := known[v]
+// numberOf returns the place of a word in words, to which it appends a new one.
+func numberOf(places map[string]uint32, words *[]string, word string) uint32 {
+	at, ok := places[word]
 	if !ok {
-		i = uint32(len(*table))
-		known[v] = i
-		*table = append(*table, v)
+		at = uint32(len(*words))
+		places[word] = at
+		*words = append(*words, word)
 	}
-	return i
-}
-
-// ranksOf sorts all series.
-func ranksOf(n *SeriesNames) []uint32 {
-	order := make([]uint32, len(n.Meter))
-	for i := range order {
-		order[i] = uint32(i)
-	}
-	slices.SortFunc(order, func(a, b uint32) int {
-		return cmp.Or(cmp.Compare(n.Register[a].Info().Code, n.Register[b].Info().Code), cmp.Compare(n.Meters[n.Meter[a]], n.Meters[n.Meter[b]]))
-	})
-	ranks := make([]uint32, len(order))
-	for r, s := range order {
-		ranks[s] = uint32(r)
-	}
-	return ranks
+	return at
 }
