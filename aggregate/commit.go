@@ -77,7 +77,7 @@ func (p *partition) prepare(final bool) (*commit, error) {
 		p.lastCommit = p.cfg.Clock()
 		return nil, nil
 	}
-	if p.edit == nil && p.nextSeq == p.head.NextSeq && len(c.panes) == 0 && len(p.current.rows.Rows) == 0 && p.manifest.SnapshotSeq+1 >= p.nextSeq {
+	if p.edit == nil && p.nextSeq == p.head.NextSeq && len(c.panes) == 0 && p.current.rows.Len() == 0 && p.manifest.SnapshotSeq+1 >= p.nextSeq {
 		p.unsaved = false
 		return nil, nil
 	}
@@ -86,7 +86,7 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	c.readings, c.duplicates = p.current.rows, p.duplicates
 	c.readings.Table, c.ranking = p.table.SeriesTable, p.ranking
 	p.duplicates = 0
-	p.sinceSnapshot += len(c.readings.Rows)
+	p.sinceSnapshot += c.readings.Len()
 	if final || p.snapshotDue() {
 		c.snapshot = p.snapshotRows()
 		p.lastSnapshot, p.sinceSnapshot = p.cfg.Clock(), 0
@@ -96,7 +96,7 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	c.head.NextSeq, c.head.LastRef, c.head.LogTime = p.nextSeq, p.lastRef, p.logTime
 	p.frozen = &tail{rows: c.readings, panes: c.panes, bytes: p.current.bytes}
 	p.current = &tail{rows: p.spare}
-	p.spare = pane.RawColumns{}
+	p.spare = pane.RawColumns{Pool: p.rows}
 	p.account()
 	p.unsaved = false
 	p.lastCommit = p.cfg.Clock()
@@ -179,7 +179,7 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		return 0, err
 	}
 	if !c.rawDone {
-		if len(c.readings.Rows) > 0 {
+		if c.readings.Len() > 0 {
 			seg, err := p.store.WriteRawColumns(ctx, c.where, &c.readings, c.ranking)
 			if err != nil {
 				return 0, fmt.Errorf("write raw rows: %w", err)
@@ -213,7 +213,7 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		m.Head = c.head
 		m.Recent = slices.Concat(c.base.Recent, c.segments)
 		m.Days = slices.Clone(c.base.Days)
-		m.Counts.Readings += uint64(len(c.readings.Rows))
+		m.Counts.Readings += uint64(c.readings.Len())
 		m.Counts.Panes += uint64(len(c.panes))
 		m.Counts.Duplicates += c.duplicates
 		m.Counts.Commits++

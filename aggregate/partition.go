@@ -46,9 +46,10 @@ type partition struct {
 	manifest *pane.Manifest
 
 	table      *table
-	current    *tail           // rows after the head, or after the commit in flight
-	frozen     *tail           // of the commit in flight, nil if there is none
-	spare      pane.RawColumns // memory of the last commit's rows and panes, for the next
+	current    *tail // rows after the head, or after the commit in flight
+	frozen     *tail // of the commit in flight, nil if there is none
+	rows       *pane.RowPool
+	spare      pane.RawColumns // memory of the last commit, for the next
 	sparePanes []gridloom.Pane
 	counted    int64    // bytes of both that the budget knows of
 	disordered []uint32 // series that wait for a refold
@@ -102,10 +103,10 @@ type partition struct {
 
 func newPartition(id int, w *Worker) *partition {
 	left := make(chan struct{})
-	return &partition{
+	p := &partition{
 		id: id, cfg: &w.cfg, log: w.log, heads: w.heads, store: w.store, metrics: w.metrics, budget: &w.budget,
 		logger: w.cfg.Logger.With("partition", id),
-		table:  newTable(), dues: newDues(), ranking: &pane.Ranking{}, current: &tail{},
+		rows:   &w.rows,
 		frames: make(chan []Frame),
 		asks:   make(chan question),
 		toSave: make(chan *commit, 1),
@@ -118,6 +119,8 @@ func newPartition(id int, w *Worker) *partition {
 
 		problems: map[string]error{},
 	}
+	p.forget()
+	return p
 }
 
 // watermark is the greatest log time so far minus the allowed lateness.
@@ -185,7 +188,8 @@ func (p *partition) drop() {
 // forget empties the state of the partition.
 func (p *partition) forget() {
 	p.table, p.dues, p.ranking = newTable(), newDues(), &pane.Ranking{}
-	p.current, p.frozen = &tail{}, nil
+	p.current, p.frozen = &tail{rows: pane.RawColumns{Pool: p.rows}}, nil
+	p.spare = pane.RawColumns{Pool: p.rows}
 	p.disordered, p.waited, p.openPanes = nil, nil, 0
 }
 

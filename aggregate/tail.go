@@ -51,8 +51,8 @@ func (p *partition) eachTailReading(marks []bool, f func(i uint32, r *gridloom.R
 		if t == nil {
 			continue
 		}
-		for i := range t.rows.Rows {
-			if s := t.rows.Rows[i].Series; marks == nil || marks[s] {
+		for i := range t.rows.Len() {
+			if s := t.rows.Row(i).Series; marks == nil || marks[s] {
 				t.rows.Reading(&p.table.SeriesTable, i, &x)
 				f(s, &x)
 			}

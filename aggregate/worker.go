@@ -101,6 +101,7 @@ type Worker struct {
 	store      *pane.Store
 	metrics    *metrics
 	budget     budget
+	rows       pane.RowPool // of the tails of all partitions
 	partitions []*partition
 }
 

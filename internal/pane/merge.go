@@ -30,10 +30,7 @@ func (s *Store) Merge(ctx context.Context, where Where, kind Kind, inputs []Segm
 	if len(inputs) == 0 || level < 1 || kind != KindRaw && kind != KindPane {
 		return nil, fmt.Errorf("%w: merge of %d %s segments to level %d", gridloom.ErrInvalid, len(inputs), kind, level)
 	}
-	w, _ := s.writers.Get().(*writer)
-	if w == nil {
-		w = &writer{}
-	}
+	w := s.writers.get()
 	out := &output{s: s, ctx: ctx, w: w, where: where, kind: kind, level: level}
 	if kind == KindRaw {
 		err = mergeRows(ctx, s, inputs, out, rawRows{})
@@ -41,7 +38,7 @@ func (s *Store) Merge(ctx context.Context, where Where, kind Kind, inputs []Segm
 		err = mergeRows(ctx, s, inputs, out, paneRows{})
 	}
 	if err == nil && cap(w.encoder.out) <= maxPooledBytes {
-		s.writers.Put(w)
+		s.writers.put(w)
 	}
 	return out.written, err
 }

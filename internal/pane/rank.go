@@ -28,7 +28,7 @@ type Ranking struct {
 	place     []uint32 // of each series in order
 	spare     []uint32
 
-	counts  []uint32 // rows of each series, 0 between uses
+	counts  []uint32 // rows of each series, then the place of its next one; 0 between rounds
 	touched []uint32
 }
 
@@ -123,18 +123,21 @@ func (r *Ranking) rankMeters(names []string) {
 // them in order than to sort those that have rows.
 const denseShare = 16
 
-// arrange orders n rows by series, rows of one series as they come. It returns their
-// positions in file order, the series that have rows in that order, and where each
-// one's rows end. All are valid until the next use.
-func (r *Ranking) arrange(rows []int32, n int, ends []int32, series func(i int) uint32) (order []int32, touched []uint32, bounds []int32) {
-	r.touched = r.touched[:0]
-	for i := range n {
-		s := series(i)
-		if r.counts[s] == 0 {
-			r.touched = append(r.touched, s)
-		}
-		r.counts[s]++
+// A round of ordering rows by series: count each row's series, settle, take the next
+// place for each row in turn, clear.
+
+// count notes a row of a series.
+func (r *Ranking) count(series uint32) {
+	n := &r.counts[series]
+	if *n == 0 {
+		r.touched = append(r.touched, series)
 	}
+	*n++
+}
+
+// settle returns the series that have rows, in file order, and where each one's rows
+// end. The series are valid until the next round.
+func (r *Ranking) settle(ends []int32) ([]uint32, []int32) {
 	if len(r.touched) > len(r.order)/denseShare {
 		r.touched = r.touched[:0]
 		for _, s := range r.order {
@@ -153,16 +156,22 @@ func (r *Ranking) arrange(rows []int32, n int, ends []int32, series func(i int) 
 		from += c
 		ends[i] = int32(from)
 	}
-	rows = resize(rows, n)
-	for i := range n {
-		at := &r.counts[series(i)]
-		rows[*at] = int32(i)
-		*at++
-	}
+	return r.touched, ends
+}
+
+// next returns the place of the next row of a series.
+func (r *Ranking) next(series uint32) uint32 {
+	n := &r.counts[series]
+	*n++
+	return *n - 1
+}
+
+// clear ends a round.
+func (r *Ranking) clear() {
 	for _, s := range r.touched {
 		r.counts[s] = 0
 	}
-	return rows, r.touched, ends
+	r.touched = r.touched[:0]
 }
 
 // describe fills in what a segment tells of its series, which stand in file order.

@@ -2,6 +2,7 @@ package pane
 
 import (
 	"cmp"
+	"sync"
 
 	"github.com/gridloom/gridloom"
 )
@@ -29,13 +30,44 @@ type RawShared struct {
 	Void     bool
 }
 
-// RawColumns holds the readings of a commit. Rows and Shared stand in the order of the
-// log; not every one of Shared needs to have a row.
+// RawColumns holds the readings of a commit, mostly in the order of the log. The zero
+// value is empty. Not safe for concurrent use.
 type RawColumns struct {
 	Table  SeriesTable
-	Rows   []RawRow
-	Shared []RawShared
+	Shared []RawShared // may hold some that no row has
+	Pool   *RowPool    // of the memory of rows; nil: none
+
+	chunks []*rowChunk
+	n      int
 }
+
+// Rows are kept in pieces that never move: a slice that grows to a few million bytes is
+// copied several times and leaves as much behind.
+const (
+	chunkShift = 13
+	chunkRows  = 1 << chunkShift
+)
+
+type rowChunk [chunkRows]RawRow
+
+// RowPool lends memory for rows to several RawColumns in turn. The zero value is
+// ready. Safe for concurrent use.
+type RowPool struct{ chunks sync.Pool }
+
+func (p *RowPool) get() *rowChunk {
+	if p != nil {
+		if c, ok := p.chunks.Get().(*rowChunk); ok {
+			return c
+		}
+	}
+	return new(rowChunk)
+}
+
+// Len returns the number of rows.
+func (c *RawColumns) Len() int { return c.n }
+
+// Row returns row i, which stays where it is until Reset.
+func (c *RawColumns) Row(i int) *RawRow { return &c.chunks[i>>chunkShift][i&(chunkRows-1)] }
 
 // Append appends a row, whose Shared it sets, and what it shares unless that is what the row
 // before it shares. It copies both.
@@ -44,12 +76,16 @@ func (c *RawColumns) Append(r *RawRow, shared *RawShared) {
 		c.Shared = append(c.Shared, *shared)
 	}
 	r.Shared = uint32(len(c.Shared) - 1)
-	c.Rows = append(c.Rows, *r)
+	if c.n == len(c.chunks)<<chunkShift {
+		c.chunks = append(c.chunks, c.Pool.get())
+	}
+	*c.Row(c.n) = *r
+	c.n++
 }
 
 // Reading sets x to row i, with names from t: c's table, or a later form of it.
 func (c *RawColumns) Reading(t *SeriesTable, i int, x *gridloom.Reading) {
-	r := &c.Rows[i]
+	r := c.Row(i)
 	sh := &c.Shared[r.Shared]
 	*x = gridloom.Reading{
 		Meter: t.Meters[t.MeterOf[r.Series]], Register: t.Registers[r.Series],
@@ -59,14 +95,20 @@ func (c *RawColumns) Reading(t *SeriesTable, i int, x *gridloom.Reading) {
 	}
 }
 
-// Reset empties c and keeps its memory.
+// Reset empties c and gives the memory of its rows back.
 func (c *RawColumns) Reset() {
-	c.Table, c.Rows, c.Shared = SeriesTable{}, c.Rows[:0], c.Shared[:0]
+	if c.Pool != nil {
+		for _, chunk := range c.chunks {
+			c.Pool.chunks.Put(chunk)
+		}
+	}
+	clear(c.chunks)
+	c.Table, c.Shared, c.chunks, c.n = SeriesTable{}, c.Shared[:0], c.chunks[:0], 0
 }
 
 // compare orders rows of one series.
 func (c *RawColumns) compare(a, b int32) int {
-	x, y := &c.Rows[a], &c.Rows[b]
+	x, y := c.Row(int(a)), c.Row(int(b))
 	if x.Start != y.Start {
 		return cmp.Compare(x.Start, y.Start)
 	}
@@ -76,7 +118,7 @@ func (c *RawColumns) compare(a, b int32) int {
 
 // columnsOf numbers what rows tell in words.
 func columnsOf(rows []gridloom.Reading) *RawColumns {
-	c := &RawColumns{Rows: make([]RawRow, 0, len(rows))}
+	c := &RawColumns{}
 	meters, names, series := map[string]uint32{}, map[string]uint32{}, map[gridloom.Series]uint32{}
 	for i := range rows {
 		r := &rows[i]

@@ -19,7 +19,7 @@ func TestARankingServesManyCommits(t *testing.T) {
 	seen := 0
 	for _, n := range []int{1, 40, 3, 300, 2, 3000, 5, 1} {
 		c := &RawColumns{}
-		seen = min(len(all.Rows), seen+n)
+		seen = min(all.Len(), seen+n)
 		var want []gridloom.Reading
 		known := uint32(0)
 		for range n {
@@ -27,11 +27,11 @@ func TestARankingServesManyCommits(t *testing.T) {
 			i := rng.IntN(seen)
 			all.Reading(&all.Table, i, &r)
 			want = append(want, r)
-			row := all.Rows[i]
-			c.Append(&row, &all.Shared[all.Rows[i].Shared])
+			row := *all.Row(i)
+			c.Append(&row, &all.Shared[all.Row(i).Shared])
 		}
 		for i := range seen {
-			known = max(known, all.Rows[i].Series+1)
+			known = max(known, all.Row(i).Series+1)
 		}
 		c.Table = all.Table
 		c.Table.MeterOf, c.Table.Registers = c.Table.MeterOf[:known], c.Table.Registers[:known]

@@ -20,15 +20,41 @@ func (s *Store) WriteRaw(ctx context.Context, where Where, rows []gridloom.Readi
 // rank belongs to c's table and is brought up to date. No rows are ErrInvalid; a full
 // disk is ErrUnavailable.
 func (s *Store) WriteRawColumns(ctx context.Context, where Where, c *RawColumns, rank *Ranking) (Segment, error) {
-	seg := Segment{Kind: KindRaw, Rows: int64(len(c.Rows)), Epoch: where.Epoch}
+	seg := Segment{Kind: KindRaw, Rows: int64(c.Len()), Epoch: where.Epoch}
 	return s.writeRows(ctx, where, seg, func(w *writer, seg *Segment) ([]byte, error) {
 		rank.update(&c.Table)
-		w.raw.order, w.raw.series, w.raw.ends = rank.arrange(w.raw.order, len(c.Rows), w.raw.ends,
-			func(i int) uint32 { return c.Rows[i].Series })
+		w.raw.order, w.raw.series, w.raw.ends = c.arrange(rank, w.raw.order, w.raw.ends)
 		rank.describe(seg, &c.Table, w.raw.series)
 		return w.encodeRaw(where, c, seg)
 	})
 }
+
+// arrange orders rows by series, rows of one series as they come. It returns their
+// positions in file order, the series that have rows in that order, and where each
+// one's rows end.
+func (c *RawColumns) arrange(rank *Ranking, order, ends []int32) (positions []int32, series []uint32, bounds []int32) {
+	rest := c.n
+	for _, chunk := range c.chunks {
+		for j := range chunk[:min(rest, chunkRows)] {
+			rank.count(chunk[j].Series)
+		}
+		rest -= chunkRows
+	}
+	series, ends = rank.settle(ends)
+	order = resize(order, c.n)
+	i := int32(0)
+	for _, chunk := range c.chunks {
+		for j := range chunk[:min(c.n-int(i), chunkRows)] {
+			order[rank.next(chunk[j].Series)] = i
+			i++
+		}
+	}
+	rank.clear()
+	return order, series, ends
+}
+
+// rawRowBytes is about what a row takes in a segment; more is rare.
+const rawRowBytes = 32
 
 // rawGroup is what it takes to put rows in order and to write them, a row group at a time.
 type rawGroup struct {
@@ -56,12 +82,13 @@ func (w *writer) encodeRaw(where Where, c *RawColumns, seg *Segment) ([]byte, er
 	if err := e.begin(rawFields(), notesOf(KindRaw, where, 0), compress.Codecs.Uncompressed); err != nil {
 		return nil, err
 	}
+	e.out = slices.Grow(e.out, rawRowBytes*c.n)
 	if len(g.local) < len(c.Shared) {
 		g.local = make([]int32, max(len(c.Shared), 2*len(g.local)))
 	}
-	first := c.Shared[c.Rows[0].Shared]
+	first := c.Shared[c.Row(0).Shared]
 	seg.MinSeq, seg.MaxSeq, seg.MinLogged, seg.MaxLogged = first.Sequence, first.Sequence, first.LoggedAt, first.LoggedAt
-	seg.MinStart, seg.MaxEnd = c.Rows[0].Start, c.Rows[0].Start+span(first.Length)
+	seg.MinStart, seg.MaxEnd = c.Row(0).Start, c.Row(0).Start+span(first.Length)
 	g.reset()
 	lo := int32(0)
 	for i, hi := range g.ends {
@@ -86,7 +113,7 @@ func (w *writer) encodeRaw(where Where, c *RawColumns, seg *Segment) ([]byte, er
 // arrange brings the rows of one series into order; mostly they are.
 func (g *rawGroup) arrange(c *RawColumns, rows []int32) {
 	for k := 1; k < len(rows); k++ {
-		if c.Rows[rows[k-1]].Start >= c.Rows[rows[k]].Start && c.compare(rows[k-1], rows[k]) > 0 {
+		if c.Row(int(rows[k-1])).Start >= c.Row(int(rows[k])).Start && c.compare(rows[k-1], rows[k]) > 0 {
 			slices.SortStableFunc(rows, c.compare)
 			return
 		}
@@ -99,7 +126,7 @@ func (g *rawGroup) gather(c *RawColumns, rows []int32) {
 	n := at + len(rows)
 	g.start, g.value, g.place, g.quality, g.shared = g.start[:n], g.value[:n], g.place[:n], g.quality[:n], g.shared[:n]
 	for k, i := range rows {
-		r := &c.Rows[i]
+		r := c.Row(int(i))
 		g.start[at+k], g.value[at+k], g.place[at+k], g.quality[at+k] = int64(r.Start), r.Value, int64(r.Place), int64(r.Quality)
 		id := g.local[r.Shared]
 		if id == 0 {

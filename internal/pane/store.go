@@ -11,7 +11,6 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
-	"sync"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +32,10 @@ const DefaultCacheBytes = 64 << 20
 // maxPooledBytes bounds the file after which a writer's memory is kept: a commit of 16 MB, not a snapshot of everything.
 const maxPooledBytes = 32 << 20
 
+// maxCachedWrite bounds the file of which a copy is kept as it is written: copying all
+// that a busy owner commits was 7 % of its CPU.
+const maxCachedWrite = 1 << 20
+
 // Store writes and reads the segments and manifests of all partitions. Safe for
 // concurrent use.
 type Store struct {
@@ -41,7 +44,7 @@ type Store struct {
 	cache   cache
 	metrics *metrics
 	mem     memory.Allocator
-	writers sync.Pool // of *writer
+	writers writerPool
 }
 
 // NewStore returns a Store of the files of b.
@@ -77,7 +80,7 @@ func (s *Store) put(ctx context.Context, where Where, kind string, seq uint64, e
 		return gridloom.FileRef{}, err
 	}
 	ref := gridloom.FileRef{Path: name, CRC: crc32.Checksum(data, castagnoli)}
-	if s.cache.wants(len(data)) { // what was just committed is asked for soon
+	if s.cache.wants(len(data)) && len(data) <= maxCachedWrite { // what was just committed is asked for soon
 		s.cache.put(name, ref.CRC, bytes.Clone(data))
 	}
 	s.metrics.written.WithLabelValues(kind).Inc()
@@ -151,10 +154,7 @@ func (s *Store) writeRows(ctx context.Context, where Where, seg Segment, build f
 	if err := ctx.Err(); err != nil {
 		return Segment{}, err
 	}
-	w, _ := s.writers.Get().(*writer)
-	if w == nil {
-		w = &writer{}
-	}
+	w := s.writers.get()
 	data, err := guard(func() ([]byte, error) { return build(w, &seg) })
 	if err != nil {
 		return Segment{}, fmt.Errorf("encode %s segment of partition %d: %w", seg.Kind, where.Partition, err)
@@ -165,7 +165,7 @@ func (s *Store) writeRows(ctx context.Context, where Where, seg Segment, build f
 		return Segment{}, err
 	}
 	if size <= maxPooledBytes { // and not after a failure: a panic may have left anything in it
-		s.writers.Put(w)
+		s.writers.put(w)
 	}
 	seg.Path, seg.CRC, seg.Bytes = ref.Path, ref.CRC, size
 	return seg, nil
