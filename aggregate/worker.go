@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -29,8 +30,8 @@ type Config struct {
 	Node  string // this machine; default "local"
 
 	CommitEvery   time.Duration // default 15 s
-	CommitBytes   int64         // of one partition's tail, default 16 MiB; reading stops at twice that
-	ProcessBytes  int64         // of all tails, default 64 MiB; reading stops at twice that
+	CommitBytes   int64         // of one partition's tail, default 8 MiB, a quarter million rows; reading stops at twice that
+	ProcessBytes  int64         // of all tails, default 32 MiB or 1/16 of GOMEMLIMIT; reading stops at twice that
 	SnapshotEvery time.Duration // default 2 min
 	TickEvery     time.Duration // default 10 s
 	PurgeEvery    time.Duration // default 1 min
@@ -56,10 +57,10 @@ func (c *Config) setDefaults() {
 	def(&c.TickEvery, 10*time.Second)
 	def(&c.PurgeEvery, time.Minute)
 	if c.CommitBytes == 0 {
-		c.CommitBytes = 16 << 20
+		c.CommitBytes = 8 << 20
 	}
 	if c.ProcessBytes == 0 {
-		c.ProcessBytes = 64 << 20
+		c.ProcessBytes = min(32<<20, debug.SetMemoryLimit(-1)/16) // -1 only asks
 	}
 	if c.Window == (window.Config{}) {
 		c.Window = window.Config{Width: gridloom.DefaultWidth, Lateness: gridloom.DefaultLateness, Bridge: gridloom.DefaultBridge}

