@@ -25,6 +25,7 @@ type commit struct {
 	readings   pane.RawColumns
 	ranking    *pane.Ranking // of their table; belongs to who saves
 	panes      []gridloom.Pane
+	paneSeries []uint32           // of each pane, in the readings' table
 	duplicates uint64             // dropped since the last commit
 	snapshot   []pane.SnapshotRow // nil when none is due
 	edit       *edit              // nil when none is wanted
@@ -40,6 +41,10 @@ type commit struct {
 
 // editPause keeps edits from making a commit each while the store cannot be read.
 const editPause = 100 * time.Millisecond
+
+// maxSparePanes bounds the memory of panes that is kept for the next commit: 14 MB. A
+// large fleet closes all of its panes at once and then none for a window.
+const maxSparePanes = 1 << 16
 
 // commitResult is what save reports back to the loop.
 type commitResult struct {
@@ -72,7 +77,7 @@ func (p *partition) prepare(final bool) (*commit, error) {
 		return nil, err
 	}
 	c := &commit{revision: p.revision, before: p.head.Manifest, base: p.manifest, edit: p.edit, where: pane.Where{Generation: p.cfg.Generation, Partition: p.id, Epoch: p.head.Epoch}}
-	c.panes = p.closePanes()
+	c.panes, c.paneSeries = p.closePanes()
 	if !p.unsaved && len(c.panes) == 0 && !final && p.edit == nil && !p.mustMove.Load() {
 		p.lastCommit = p.cfg.Clock()
 		return nil, nil
@@ -118,10 +123,11 @@ func (p *partition) snapshotDue() bool {
 }
 
 // closePanes takes every pane that is closed and not yet committed as it is from
-// the states, leaving out those that a refold found unchanged in the store.
-func (p *partition) closePanes() []gridloom.Pane {
-	out := p.sparePanes
-	p.sparePanes = nil
+// the states, leaving out those that a refold found unchanged in the store, and tells
+// the series of each.
+func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
+	panes, of = p.sparePanes, p.sparePaneSeries
+	p.sparePanes, p.sparePaneSeries = nil, nil
 	watermark, revision := p.watermark(), p.nextSeq-1
 	emit := func(i uint32, pn *gridloom.Pane) {
 		s := &p.table.series[i]
@@ -131,7 +137,7 @@ func (p *partition) closePanes() []gridloom.Pane {
 			p.metrics.unchanged.Inc()
 			return
 		}
-		out = append(out, *pn)
+		panes, of = append(panes, *pn), append(of, i)
 	}
 	visit := func(i uint32) {
 		s := &p.table.series[i]
@@ -155,7 +161,7 @@ func (p *partition) closePanes() []gridloom.Pane {
 			visit(i)
 		}
 	})
-	return out
+	return panes, of
 }
 
 // snapshotRows encodes the state of every series.
@@ -191,7 +197,7 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 	}
 	if !c.panesDone {
 		if len(c.panes) > 0 {
-			seg, err := p.store.WritePanes(ctx, c.where, c.panes)
+			seg, err := p.store.WriteSeriesPanes(ctx, c.where, &c.readings.Table, c.paneSeries, c.panes, c.ranking)
 			if err != nil {
 				return 0, fmt.Errorf("write panes: %w", err)
 			}
@@ -284,8 +290,11 @@ func (p *partition) finishCommit(r commitResult) error {
 		return r.err
 	}
 	// Answers and segments hold copies, so the memory serves the next commit.
-	p.spare, p.sparePanes = p.frozen.rows, p.frozen.panes[:0]
+	p.spare = p.frozen.rows
 	p.spare.Reset()
+	if cap(p.frozen.panes) <= maxSparePanes {
+		p.sparePanes, p.sparePaneSeries = p.frozen.panes[:0], r.c.paneSeries[:0]
+	}
 	p.frozen = nil
 	p.account()
 	p.head, p.revision, p.manifest = r.c.head, r.revision, r.c.manifest

@@ -207,6 +207,7 @@ func (r *rig) want() map[string]gridloom.Pane {
 func (r *rig) check(when string) {
 	r.t.Helper()
 	v := r.view()
+	r.checkDues(when)
 	wantR := r.wantReadings()
 	if len(v.readings) != len(wantR) {
 		r.t.Fatalf("%s: %d readings, want %d", when, len(v.readings), len(wantR))

@@ -45,18 +45,19 @@ type partition struct {
 	revision uint64
 	manifest *pane.Manifest
 
-	table      *table
-	current    *tail // rows after the head, or after the commit in flight
-	frozen     *tail // of the commit in flight, nil if there is none
-	rows       *pane.RowPool
-	spare      pane.RawColumns // memory of the last commit, for the next
-	sparePanes []gridloom.Pane
-	counted    int64    // bytes of both that the budget knows of
-	disordered []uint32 // series that wait for a refold
-	waited     []uint32 // those, and series that were refolded since the last commit
-	dues       dues
-	ranking    *pane.Ranking // belongs to who saves
-	duplicates uint64        // dropped since the last commit
+	table           *table
+	current         *tail // rows after the head, or after the commit in flight
+	frozen          *tail // of the commit in flight, nil if there is none
+	rows            *pane.RowPool
+	spare           pane.RawColumns // memory of the last commit, for the next
+	sparePanes      []gridloom.Pane
+	sparePaneSeries []uint32
+	counted         int64    // bytes of both that the budget knows of
+	disordered      []uint32 // series that wait for a refold
+	waited          []uint32 // those, and series that were refolded since the last commit
+	dues            dues
+	ranking         *pane.Ranking // belongs to who saves
+	duplicates      uint64        // dropped since the last commit
 
 	nextSeq uint64
 	lastRef gridloom.FrameRef

@@ -99,9 +99,16 @@ func BenchmarkWritePanes(b *testing.B) {
 	rows := benchPanes(50_000, 2)
 	d := &discard{}
 	s := NewStore(d, StoreOptions{CacheBytes: -1})
+	var t SeriesTable
+	number := t.numberer()
+	series := make([]uint32, len(rows))
+	for i := range rows {
+		series[i] = number(gridloom.Series{Meter: rows[i].Meter, Register: rows[i].Register})
+	}
+	var rank Ranking
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.WritePanes(b.Context(), where, rows); err != nil {
+		if _, err := s.WriteSeriesPanes(b.Context(), where, &t, series, rows, &rank); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet/compress"
@@ -39,19 +40,38 @@ const (
 // meter, start). It does not keep or change rows. No rows are ErrInvalid; a full
 // disk is ErrUnavailable.
 func (s *Store) WritePanes(ctx context.Context, where Where, rows []gridloom.Pane) (Segment, error) {
+	var t SeriesTable
+	series := make([]uint32, len(rows))
+	number := t.numberer()
+	for i := range rows {
+		series[i] = number(gridloom.Series{Meter: rows[i].Meter, Register: rows[i].Register})
+	}
+	return s.WriteSeriesPanes(ctx, where, &t, series, rows, &Ranking{})
+}
+
+// WriteSeriesPanes stores panes as WritePanes does; row i is of series[i] of the table,
+// to which rank belongs. It changes nothing but rank, which it brings up to date.
+func (s *Store) WriteSeriesPanes(ctx context.Context, where Where, t *SeriesTable, series []uint32, rows []gridloom.Pane, rank *Ranking) (Segment, error) {
 	seg := Segment{Kind: KindPane, Rows: int64(len(rows)), Epoch: where.Epoch}
 	return s.writeRows(ctx, where, seg, func(w *writer, seg *Segment) ([]byte, error) {
-		order := w.sort.arrange(len(rows), func(i int) (gridloom.RegisterID, string) { return rows[i].Register, rows[i].Meter },
-			func(i, j int32) int {
-				return cmp.Or(cmp.Compare(rows[i].Start, rows[j].Start), cmp.Compare(rows[i].Revision, rows[j].Revision))
-			})
-		describePanes(seg, rows, &order)
-		return w.encodePanes(where, rows, order.rows)
+		rank.update(t)
+		g := &w.panes
+		for _, s := range series {
+			rank.count(s)
+		}
+		g.series, g.ends = rank.settle(g.ends)
+		g.order = resize(g.order, len(rows))
+		for i, s := range series {
+			g.order[rank.next(s)] = int32(i)
+		}
+		rank.clear()
+		rank.describe(seg, t, g.series)
+		describePanes(seg, rows)
+		return w.encodePanes(where, t, rows)
 	})
 }
 
-func describePanes(seg *Segment, rows []gridloom.Pane, order *arrangement) {
-	seg.setSeries(order)
+func describePanes(seg *Segment, rows []gridloom.Pane) {
 	first := &rows[0]
 	seg.MinSeq, seg.MaxSeq = first.Revision, first.Revision
 	seg.MinLogged, seg.MaxLogged = first.ComputedAt, first.ComputedAt
@@ -64,11 +84,23 @@ func describePanes(seg *Segment, rows []gridloom.Pane, order *arrangement) {
 	}
 }
 
+// paneRowBytes is about what a pane takes in a segment.
+const paneRowBytes = 100
+
 // statistics are the columns that have no value where N is 0, in file order.
 const statistics = 7
 
-// paneGroup holds one row group as columns.
+// paneGroup is what it takes to put panes in order and to write them, a row group at a
+// time.
 type paneGroup struct {
+	order       []int32 // rows in file order
+	series      []uint32
+	ends        []int32
+	groupSeries []uint32
+	groupCounts []int32
+	runs        runMemo
+
+	// Of one row group.
 	register, meter                                                   []string
 	start, length, revision, computedAt, n, coverage, quality, energy []int64
 	closed                                                            []bool
@@ -83,13 +115,37 @@ type paneGroup struct {
 	all       []int32
 }
 
-func (w *writer) encodePanes(where Where, rows []gridloom.Pane, order []int32) ([]byte, error) {
+func (w *writer) encodePanes(where Where, t *SeriesTable, rows []gridloom.Pane) ([]byte, error) {
 	e, g := &w.encoder, &w.panes
 	if err := e.begin(paneFields(), notesOf(KindPane, where, 0), compress.Codecs.Uncompressed); err != nil {
 		return nil, err
 	}
-	for lo := 0; lo < len(order); lo += groupRows {
-		g.writeGroup(e, rows, order[lo:min(lo+groupRows, len(order))])
+	e.out = slices.Grow(e.out, paneRowBytes*len(rows))
+	compare := func(i, j int32) int {
+		return cmp.Or(cmp.Compare(rows[i].Start, rows[j].Start), cmp.Compare(rows[i].Revision, rows[j].Revision))
+	}
+	lo := int32(0)
+	for _, hi := range g.ends {
+		if order := g.order[lo:hi]; !slices.IsSortedFunc(order, compare) {
+			slices.SortStableFunc(order, compare)
+		}
+		lo = hi
+	}
+	next := 0 // series
+	for lo := 0; lo < len(rows); lo += groupRows {
+		order := g.order[lo:min(lo+groupRows, len(rows))]
+		g.groupSeries, g.groupCounts = g.groupSeries[:0], g.groupCounts[:0]
+		for at := lo; at < lo+len(order); next++ {
+			end := min(int(g.ends[next]), lo+len(order))
+			g.groupSeries, g.groupCounts = append(g.groupSeries, g.series[next]), append(g.groupCounts, int32(end-at))
+			if at = end; end < int(g.ends[next]) {
+				break // the rest is for the next row group
+			}
+		}
+		g.fill(rows, order)
+		e.startGroup(len(order))
+		e.seriesRuns(t, g.groupSeries, g.groupCounts, &g.runs)
+		g.writeColumns(e)
 	}
 	return e.finish(), nil
 }
@@ -103,9 +159,18 @@ func (g *paneGroup) writeGroup(e *encoder, rows []gridloom.Pane, order []int32) 
 		order = g.all[:len(rows)]
 	}
 	g.fill(rows, order)
+	g.register, g.meter = resize(g.register, len(order)), resize(g.meter, len(order))
+	for k, i := range order {
+		g.register[k], g.meter[k] = rows[i].Register.Info().Code, rows[i].Meter
+	}
 	e.startGroup(len(order))
 	e.strings(g.register)
 	e.strings(g.meter)
+	g.writeColumns(e)
+}
+
+// writeColumns writes the columns after register and meter.
+func (g *paneGroup) writeColumns(e *encoder) {
 	e.ints(g.start)
 	e.ints(g.length)
 	e.ints(g.revision)
@@ -125,7 +190,6 @@ func (g *paneGroup) writeGroup(e *encoder, rows []gridloom.Pane, order []int32) 
 // fill gathers rows in one pass: each is touched once.
 func (g *paneGroup) fill(rows []gridloom.Pane, order []int32) {
 	n := len(order)
-	g.register, g.meter = resize(g.register, n), resize(g.meter, n)
 	for _, c := range []*[]int64{&g.start, &g.length, &g.revision, &g.computedAt, &g.n, &g.coverage, &g.quality} {
 		*c = resize(*c, n)
 	}
@@ -138,8 +202,7 @@ func (g *paneGroup) fill(rows []gridloom.Pane, order []int32) {
 	g.energy, g.weights, g.carries = g.energy[:0], g.weights[:0], g.carries[:0]
 	for k, i := range order {
 		p := &rows[i]
-		info := p.Register.Info()
-		g.register[k], g.meter[k], g.start[k], g.length[k] = info.Code, p.Meter, int64(p.Start), int64(p.Length)
+		g.start[k], g.length[k] = int64(p.Start), int64(p.Length)
 		g.revision[k], g.computedAt[k], g.closed[k] = int64(p.Revision), int64(p.ComputedAt), p.Closed
 		g.n[k], g.coverage[k], g.quality[k] = int64(p.N), int64(p.Coverage), int64(p.Quality)
 		g.counted[k] = p.N > 0
@@ -149,7 +212,7 @@ func (g *paneGroup) fill(rows []gridloom.Pane, order []int32) {
 		if g.hasEnergy[k] = p.HasEnergy; p.HasEnergy {
 			g.energy = append(g.energy, p.Energy)
 		}
-		if g.weighted[k] = info.Kind == gridloom.Gauge || p.TimeWeighted != (gridloom.Int128{}); g.weighted[k] {
+		if g.weighted[k] = p.Register.Info().Kind == gridloom.Gauge || p.TimeWeighted != (gridloom.Int128{}); g.weighted[k] {
 			g.weights = binary.BigEndian.AppendUint64(g.weights, uint64(p.TimeWeighted.Hi))
 			g.weights = binary.BigEndian.AppendUint64(g.weights, p.TimeWeighted.Lo)
 		}

@@ -119,22 +119,30 @@ func (c *RawColumns) compare(a, b int32) int {
 // columnsOf numbers what rows tell in words.
 func columnsOf(rows []gridloom.Reading) *RawColumns {
 	c := &RawColumns{}
-	meters, names, series := map[string]uint32{}, map[string]uint32{}, map[gridloom.Series]uint32{}
+	series, names := c.Table.numberer(), map[string]uint32{}
 	for i := range rows {
 		r := &rows[i]
-		m := numberOf(meters, &c.Table.Meters, r.Meter)
-		at, ok := series[gridloom.Series{Meter: r.Meter, Register: r.Register}]
-		if !ok {
-			at = uint32(len(c.Table.MeterOf))
-			series[gridloom.Series{Meter: r.Meter, Register: r.Register}] = at
-			c.Table.MeterOf, c.Table.Registers = append(c.Table.MeterOf, m), append(c.Table.Registers, r.Register)
-		}
+		at := series(gridloom.Series{Meter: r.Meter, Register: r.Register})
 		c.Append(&RawRow{Start: r.Start, Value: r.Value, Series: at, Place: r.Place, Quality: r.Quality}, &RawShared{
 			Sequence: r.Sequence, LoggedAt: r.LoggedAt, Order: r.Order, Length: r.Length, Void: r.Void,
 			Agent: numberOf(names, &c.Table.Names, r.Agent), Serial: numberOf(names, &c.Table.Names, r.Serial),
 		})
 	}
 	return c
+}
+
+// numberer returns a function that numbers series in an empty table, in order of appearance.
+func (t *SeriesTable) numberer() func(gridloom.Series) uint32 {
+	meters, series := map[string]uint32{}, map[gridloom.Series]uint32{}
+	return func(s gridloom.Series) uint32 {
+		at, ok := series[s]
+		if !ok {
+			at = uint32(len(t.MeterOf))
+			series[s] = at
+			t.MeterOf, t.Registers = append(t.MeterOf, numberOf(meters, &t.Meters, s.Meter)), append(t.Registers, s.Register)
+		}
+		return at
+	}
 }
 
 // numberOf returns the place of a word in words, to which it appends a new one.
