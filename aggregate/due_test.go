@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -63,4 +64,35 @@ func TestACommitVisitsOnlyWhatIsDue(t *testing.T) {
 		t.Fatalf("%d entries are listed for a few series, %v", lists, err)
 	}
 	r.stop()
+}
+
+// TestDuesFollowUndecidedReadings: a counter falls, and what follows decides over
+// panes that began before. The lists must hold after every reading.
+func TestDuesFollowUndecidedReadings(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	for range 20 {
+		r := newRig(t, testStart)
+		r.start(nil)
+		at, v := testStart, int64(1_000_000)
+		for range 60 {
+			at += gridloom.Millis(1+rng.IntN(12)) * gridloom.Minute
+			if rng.IntN(12) == 0 {
+				at += gridloom.Millis(rng.IntN(180)) * gridloom.Minute
+			}
+			r.now.Store(int64(at))
+			switch rng.IntN(6) {
+			case 0:
+				v = rng.Int64N(v + 1)
+			case 1:
+				v += 500_000
+			default:
+				v += 10
+			}
+			r.append(oneReading(t, at, v))
+			r.view() // has read it
+			r.checkDues(at.String())
+		}
+		r.check("at the end")
+		r.stop()
+	}
 }
