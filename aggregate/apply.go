@@ -51,8 +51,10 @@ func (p *partition) apply(f *Frame) error {
 func (p *partition) applyReadings(f *Frame) {
 	c := &p.columns
 	p.frameMeters = p.frameMeters[:0]
+	last := uint32(0)
 	for _, id := range c.Meters {
-		p.frameMeters = append(p.frameMeters, p.table.meter(id))
+		last = p.table.meterAfter(last, id)
+		p.frameMeters = append(p.frameMeters, last)
 	}
 	p.frameAgents = p.internAll(p.frameAgents[:0], c.Agents)
 	p.frameSerials = p.internAll(p.frameSerials[:0], c.Serials)

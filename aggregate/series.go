@@ -12,12 +12,13 @@ import (
 
 // series is what the owner holds of one register of one meter.
 type series struct {
-	state    window.State
+	// What is looked at for every reading comes first, beside the first of the state.
+	wait     *waiting // nil as long as all its readings come in order
 	register gridloom.RegisterID
 	kind     gridloom.Kind
-	open     uint32          // panes of state that Close has not emitted as they are
+	open     uint32 // panes of state that Close has not emitted as they are
+	state    window.State
 	due      gridloom.Millis // the watermark for which dues lists it, MaxInt64 if none
-	wait     *waiting        // nil as long as all its readings come in order
 }
 
 // waiting is what a series holds besides its state from when a reading came out of
@@ -59,6 +60,7 @@ type table struct {
 	pane.SeriesTable // what segments tell of them; the first of Names is ""
 
 	meterAt map[string]uint32
+	after   []uint32 // of each meter: the one that came after it in the last frame
 	byMeter []meterSeries
 	series  []series
 	nameAt  map[string]uint32
@@ -80,6 +82,20 @@ func newTable() *table {
 	return &table{SeriesTable: pane.SeriesTable{Names: []string{""}}, meterAt: map[string]uint32{}, nameAt: map[string]uint32{"": 0}}
 }
 
+// meterAfter is meter for an id that comes after meter prev in a frame: an agent tells of
+// its meters in the same order again and again, and a guess is cheaper than a map.
+func (t *table) meterAfter(prev uint32, id string) uint32 {
+	if int(prev) >= len(t.after) {
+		return t.meter(id)
+	}
+	if guess := t.after[prev]; t.Meters[guess] == id {
+		return guess
+	}
+	i := t.meter(id)
+	t.after[prev] = i
+	return i
+}
+
 // meter returns the index of a meter's id, which it copies when it is new.
 func (t *table) meter(id string) uint32 {
 	i, ok := t.meterAt[id]
@@ -88,6 +104,7 @@ func (t *table) meter(id string) uint32 {
 		i = uint32(len(t.Meters))
 		t.Meters = append(t.Meters, id)
 		t.byMeter = append(t.byMeter, meterSeries{})
+		t.after = append(t.after, i)
 		t.meterAt[id] = i
 	}
 	return i

@@ -6,8 +6,9 @@
 // CRC-32C of each and names the file that it refuses. Segment (segment.go,
 // filter.go) says what a file may hold, so that a reader can pass it over; Manifest
 // (manifest.go, seal.go) lists segments, the older ones in sealed lists. raw.go,
-// rawwrite.go (from rawcolumns.go), panes.go and snapshot.go turn rows into columns and back. Below them, schema.go
-// names the columns, sort.go orders rows, encode.go, dictionary.go,
+// rawwrite.go (from rawcolumns.go), panes.go and snapshot.go turn rows into columns and
+// back, with the memory of writers.go. Below them, schema.go names the columns, rank.go
+// and sort.go order rows, encode.go, dictionary.go,
 // hybridwrite.go and thriftwrite.go write Parquet, decode.go, pages.go and hybrid.go
 // read it, delta.go does both for differences, and choose.go finds the rows
 // that a Selector wants. tail.go holds what an owner answers beside the segments,

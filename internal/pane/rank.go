@@ -106,11 +106,11 @@ func (r *Ranking) rankMeters(names []string) {
 	// From the end, so that each meter moves once.
 	merged := slices.Grow(r.meters, len(fresh))[:len(names)]
 	rest := known
-	for i := len(fresh) - 1; i >= 0; i-- {
-		name := names[fresh[i]]
+	for i, m := range slices.Backward(fresh) {
+		name := names[m]
 		at := sort.Search(rest, func(k int) bool { return names[merged[k]] > name })
 		copy(merged[at+i+1:], merged[at:rest])
-		merged[at+i] = fresh[i]
+		merged[at+i] = m
 		rest = at
 	}
 	r.meters, r.meterRank = merged, room(r.meterRank, len(names))

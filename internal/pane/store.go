@@ -80,7 +80,8 @@ func (s *Store) put(ctx context.Context, where Where, kind string, seq uint64, e
 		return gridloom.FileRef{}, err
 	}
 	ref := gridloom.FileRef{Path: name, CRC: crc32.Checksum(data, castagnoli)}
-	if s.cache.wants(len(data)) && len(data) <= maxCachedWrite { // what was just committed is asked for soon
+	// What was just committed is asked for soon, but a snapshot only by the next owner.
+	if len(data) <= maxCachedWrite && s.cache.wants(len(data)) && kind != string(KindSnapshot) {
 		s.cache.put(name, ref.CRC, bytes.Clone(data))
 	}
 	s.metrics.written.WithLabelValues(kind).Inc()
