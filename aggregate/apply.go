@@ -75,7 +75,7 @@ func (p *partition) applyReadings(f *Frame) {
 // add folds one reading, told as the kernel and as the tail want it, into its series, or
 // holds it until the series is refolded.
 func (p *partition) add(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) {
-	s := &p.table.series[row.Series]
+	s := p.table.at(row.Series)
 	if s.needsRefold() {
 		// The state lags behind what is pending, so it cannot judge what follows.
 		p.hold(r, row, shared)
@@ -86,7 +86,9 @@ func (p *partition) add(r *window.Reading, row *pane.RawRow, shared *pane.RawSha
 	case window.Folded:
 		p.current.add(row, shared)
 		panes := s.state.Panes()
-		p.current.bytes += int64(max(panes-held, 0)) * paneBytes
+		if panes > keptPanes { // of a backfill; what every series keeps is no part of the tail
+			p.current.bytes += int64(max(panes-held, 0)) * paneBytes
+		}
 		// With one pane that is listed and the same as before nothing else can have changed.
 		if panes != held || panes > 1 || s.open == 0 {
 			p.noteState(row.Series, s)
@@ -109,7 +111,7 @@ func (p *partition) duplicate() {
 
 // hold keeps a reading that came out of order for the next refold of its series.
 func (p *partition) hold(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) {
-	s := &p.table.series[row.Series]
+	s := p.table.at(row.Series)
 	w := p.awaitRefold(row.Series, p.cfg.Window.AffectedFrom(s.kind, &s.state, r))
 	w.pending = append(w.pending, gridloom.Reading{
 		Meter: p.table.meterName(row.Series), Register: s.register, Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void,
@@ -122,7 +124,7 @@ func (p *partition) hold(r *window.Reading, row *pane.RawRow, shared *pane.RawSh
 
 // awaitRefold lists a series that must be refolded from an instant on, at the latest.
 func (p *partition) awaitRefold(i uint32, from gridloom.Millis) *waiting {
-	s := &p.table.series[i]
+	s := p.table.at(i)
 	if s.wait == nil {
 		s.wait = &waiting{}
 		p.waited = append(p.waited, i)

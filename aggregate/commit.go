@@ -119,7 +119,7 @@ const (
 // snapshotDue reports whether the commit that is being prepared takes a snapshot.
 func (p *partition) snapshotDue() bool {
 	return p.cfg.Clock().Sub(p.lastSnapshot) >= p.cfg.SnapshotEvery ||
-		p.sinceSnapshot >= max(snapshotRowsMin, snapshotRowsPerSeries*len(p.table.series))
+		p.sinceSnapshot >= max(snapshotRowsMin, snapshotRowsPerSeries*p.table.len())
 }
 
 // closePanes takes every pane that is closed and not yet committed as it is from
@@ -130,7 +130,7 @@ func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
 	p.sparePanes, p.sparePaneSeries = nil, nil
 	watermark, revision := p.watermark(), p.nextSeq-1
 	emit := func(i uint32, pn *gridloom.Pane) {
-		s := &p.table.series[i]
+		s := p.table.at(i)
 		pn.Meter, pn.Register = p.table.meterName(i), s.register
 		pn.Revision, pn.ComputedAt = revision, p.logTime
 		if _, ok := s.isStored(pn); ok {
@@ -140,13 +140,13 @@ func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
 		panes, of = append(panes, *pn), append(of, i)
 	}
 	visit := func(i uint32) {
-		s := &p.table.series[i]
+		s := p.table.at(i)
 		s.due = math.MaxInt64
 		p.cfg.Window.Close(s.kind, &s.state, watermark, func(pn *gridloom.Pane) { emit(i, pn) })
 		p.noteState(i, s)
 	}
 	for _, i := range p.waited {
-		s := &p.table.series[i]
+		s := p.table.at(i)
 		for k := range s.wait.empty {
 			emit(i, &s.wait.empty[k])
 		}
@@ -155,9 +155,9 @@ func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
 			s.wait = nil
 		}
 	}
-	p.waited = slices.DeleteFunc(p.waited, func(i uint32) bool { return p.table.series[i].wait == nil })
+	p.waited = slices.DeleteFunc(p.waited, func(i uint32) bool { return p.table.at(i).wait == nil })
 	p.dues.take(watermark, func(at gridloom.Millis, i uint32) {
-		if p.table.series[i].due == at { // else it is listed elsewhere as well
+		if p.table.at(i).due == at { // else it is listed elsewhere as well
 			visit(i)
 		}
 	})
@@ -166,13 +166,13 @@ func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
 
 // snapshotRows encodes the state of every series.
 func (p *partition) snapshotRows() []pane.SnapshotRow {
-	rows := make([]pane.SnapshotRow, 0, len(p.table.series))
+	rows := make([]pane.SnapshotRow, 0, p.table.len())
 	arena := make([]byte, 0, p.snapshotBytes+p.snapshotBytes/8) // about what the last one took
-	for i := range p.table.series {
-		s := &p.table.series[i]
+	for i := range uint32(p.table.len()) {
+		s := p.table.at(i)
 		from := len(arena)
 		arena = window.AppendState(arena, &s.state)
-		rows = append(rows, pane.SnapshotRow{Meter: p.table.meterName(uint32(i)), Register: s.register, State: arena[from:len(arena):len(arena)]})
+		rows = append(rows, pane.SnapshotRow{Meter: p.table.meterName(i), Register: s.register, State: arena[from:len(arena):len(arena)]})
 	}
 	p.snapshotBytes = len(arena)
 	return rows

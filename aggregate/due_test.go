@@ -16,14 +16,14 @@ import (
 // the list it stands in, and what is counted as open must be.
 func (p *partition) duesHold() error {
 	open := 0
-	for i := range p.table.series {
-		s := &p.table.series[i]
+	for i := range uint32(p.table.len()) {
+		s := p.table.at(i)
 		open += s.state.OpenPanes()
 		due := p.cfg.Window.Due(s.kind, &s.state)
 		if due == math.MaxInt64 {
 			continue
 		}
-		if s.due > due || s.due < p.dues.next || !slices.Contains(p.dues.at[s.due], uint32(i)) {
+		if s.due > due || s.due < p.dues.next || !slices.Contains(p.dues.at[s.due], i) {
 			return fmt.Errorf("series %d is due at %d, listed for %d, next is %d", i, due, s.due, p.dues.next)
 		}
 	}

@@ -225,7 +225,7 @@ func (p *partition) own(ctx context.Context) error {
 	p.setCommitted()
 	p.shown.Store(&committed{p.head, p.manifest})
 	p.setState("running")
-	p.logger.Info("partition claimed", "epoch", p.head.Epoch, "seq", p.nextSeq, "count", len(p.table.series))
+	p.logger.Info("partition claimed", "epoch", p.head.Epoch, "seq", p.nextSeq, "count", p.table.len())
 
 	pctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup

@@ -28,7 +28,7 @@ func (p *partition) refold(meters []string, registers []gridloom.RegisterID) err
 		if want != nil && !want[i] {
 			continue
 		}
-		s := &p.table.series[i]
+		s := p.table.at(i)
 		if _, ok := bySeries[gridloom.Series{Meter: p.table.meterName(i), Register: s.register}]; ok || !s.needsRefold() {
 			continue // a round that failed half-way has left it on the list
 		}
@@ -91,7 +91,7 @@ func (p *partition) settle(s *series, behind bool) {
 func (p *partition) compactDisordered() {
 	keep := p.disordered[:0]
 	for _, i := range p.disordered {
-		if p.table.series[i].needsRefold() {
+		if p.table.at(i).needsRefold() {
 			keep = append(keep, i)
 		}
 	}
@@ -289,7 +289,7 @@ func (p *partition) refoldOne(j *refoldJob) error {
 
 // marksOf marks the series of jobs.
 func (p *partition) marksOf(jobs []*refoldJob) []bool {
-	marks := make([]bool, len(p.table.series))
+	marks := make([]bool, p.table.len())
 	for _, j := range jobs {
 		marks[j.i] = true
 	}

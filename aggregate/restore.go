@@ -80,7 +80,7 @@ func (p *partition) restore(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("state of %s %s in %s: %w", row.Meter, row.Register, m.Snapshot.Path, err)
 			}
-			p.table.series[p.table.find(p.table.meter(row.Meter), row.Register)].state = st
+			p.table.at(p.table.find(p.table.meter(row.Meter), row.Register)).state = st
 			return nil
 		})
 		if err != nil {
@@ -90,8 +90,8 @@ func (p *partition) restore(ctx context.Context) error {
 	if err := p.replayRaw(ctx, m.SnapshotSeq); err != nil {
 		return err
 	}
-	for i := range p.table.series {
-		p.noteState(uint32(i), &p.table.series[i])
+	for i := range uint32(p.table.len()) {
+		p.noteState(i, p.table.at(i))
 	}
 	// The commit that this restores wrote every pane up to its position: what the
 	// states would emit now is stored already.
@@ -111,7 +111,7 @@ func (p *partition) replayRaw(ctx context.Context, after uint64) error {
 		}
 		p.sinceSnapshot++
 		i := p.table.find(p.table.meter(r.Meter), r.Register)
-		s := &p.table.series[i]
+		s := p.table.at(i)
 		row := window.Reading{
 			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
 			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.Names[p.table.intern(r.Serial)],

@@ -62,9 +62,24 @@ type table struct {
 	meterAt map[string]uint32
 	after   []uint32 // of each meter: the one that came after it in the last frame
 	byMeter []meterSeries
-	series  []series
+	pieces  []*piece
 	nameAt  map[string]uint32
 }
+
+// Series lie in pieces that never move: a slice that grows to a million of them is
+// copied again and again, and leaves as much behind.
+const (
+	pieceShift  = 8
+	pieceSeries = 1 << pieceShift
+)
+
+type piece [pieceSeries]series
+
+// at returns a series, which stays where it is.
+func (t *table) at(i uint32) *series { return &t.pieces[i>>pieceShift][i%pieceSeries] }
+
+// len returns the number of series.
+func (t *table) len() int { return len(t.MeterOf) }
 
 // inlineSeries is how many series of a meter stand in its entry, which then takes one
 // cache line to look at.
@@ -123,8 +138,12 @@ func (t *table) find(meter uint32, reg gridloom.RegisterID) uint32 {
 			return i
 		}
 	}
-	i := uint32(len(t.series))
-	t.series = append(t.series, series{register: reg, kind: reg.Info().Kind, due: math.MaxInt64})
+	i := uint32(t.len())
+	if int(i) == len(t.pieces)<<pieceShift {
+		t.pieces = append(t.pieces, new(piece))
+	}
+	s := t.at(i)
+	s.register, s.kind, s.due = reg, reg.Info().Kind, math.MaxInt64
 	t.MeterOf, t.Registers = append(t.MeterOf, meter), append(t.Registers, reg)
 	if e.n < inlineSeries {
 		e.at[e.n], e.registers[e.n] = i, reg
@@ -154,12 +173,12 @@ func (t *table) meterName(i uint32) string { return t.Meters[t.MeterOf[i]] }
 func (t *table) matching(meters []string, registers []gridloom.RegisterID, f func(i uint32, s *series)) {
 	visit := func(i uint32) {
 		if registers == nil || slices.Contains(registers, t.Registers[i]) {
-			f(i, &t.series[i])
+			f(i, t.at(i))
 		}
 	}
 	if meters == nil {
-		for i := range t.series {
-			visit(uint32(i))
+		for i := range uint32(t.len()) {
+			visit(i)
 		}
 		return
 	}
@@ -183,7 +202,7 @@ func (t *table) chosen(sel *pane.Selector) []bool {
 	if sel.Meters == nil && sel.Registers == nil {
 		return nil
 	}
-	marks := make([]bool, len(t.series))
+	marks := make([]bool, t.len())
 	t.matching(sel.Meters, sel.Registers, func(i uint32, _ *series) { marks[i] = true })
 	return marks
 }

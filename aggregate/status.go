@@ -58,7 +58,7 @@ func (p *partition) publish() {
 	if p.logTime == 0 {
 		p.status.Watermark = 0
 	}
-	p.status.Series, p.status.OpenPanes, p.status.TailBytes = len(p.table.series), p.openPanes, p.counted
+	p.status.Series, p.status.OpenPanes, p.status.TailBytes = p.table.len(), p.openPanes, p.counted
 }
 
 // snapshotStatus returns what /status tells of the partition, all but the lag.

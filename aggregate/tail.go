@@ -18,6 +18,9 @@ const (
 	paneBytes    = 120 + 208
 )
 
+// keptPanes is how many panes a series in steady flow holds.
+const keptPanes = 2
+
 // tail is what is not yet in a segment: the raw rows of the frames after the
 // head's position and, once a commit has frozen it, the panes of that commit. Rows
 // tell series, agents and serials by their numbers in the partition's table; their own
@@ -167,9 +170,9 @@ func (p *picker) span(start, length gridloom.Millis) bool {
 
 // seriesInfo lists what the states know of each series.
 func (p *partition) seriesInfo() []pane.SeriesInfo {
-	out := make([]pane.SeriesInfo, 0, len(p.table.series))
-	for i := range p.table.series {
-		s := &p.table.series[i]
+	out := make([]pane.SeriesInfo, 0, p.table.len())
+	for i := range uint32(p.table.len()) {
+		s := p.table.at(i)
 		last, known := s.state.Last()
 		var pending []gridloom.Reading
 		if s.wait != nil {
@@ -179,7 +182,7 @@ func (p *partition) seriesInfo() []pane.SeriesInfo {
 			continue
 		}
 		info := pane.SeriesInfo{
-			Meter: p.table.meterName(uint32(i)), Register: s.register, Serial: last.Serial,
+			Meter: p.table.meterName(i), Register: s.register, Serial: last.Serial,
 			LastAt: last.Start, LastLength: last.Length, LastValue: last.Value, LastVoid: last.Void, LastQuality: last.Quality,
 		}
 		// Readings that wait for a refold may be newer than the state knows, or correct what it knows.
