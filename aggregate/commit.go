@@ -164,17 +164,26 @@ func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
 	return panes, of
 }
 
+// States are encoded into pieces of memory: one that grew to hold a million of them
+// would be copied, and half empty. snapshotRest is what is left free of a piece.
+const (
+	snapshotPiece = 1 << 20
+	snapshotRest  = 4 << 10 // a state is mostly smaller; one that is not gets memory of its own
+)
+
 // snapshotRows encodes the state of every series.
 func (p *partition) snapshotRows() []pane.SnapshotRow {
 	rows := make([]pane.SnapshotRow, 0, p.table.len())
-	arena := make([]byte, 0, p.snapshotBytes+p.snapshotBytes/8) // about what the last one took
+	var arena []byte
 	for i := range uint32(p.table.len()) {
+		if cap(arena)-len(arena) < snapshotRest {
+			arena = make([]byte, 0, min(snapshotPiece, snapshotRest*(p.table.len()+1)))
+		}
 		s := p.table.at(i)
 		from := len(arena)
 		arena = window.AppendState(arena, &s.state)
 		rows = append(rows, pane.SnapshotRow{Meter: p.table.meterName(i), Register: s.register, State: arena[from:len(arena):len(arena)]})
 	}
-	p.snapshotBytes = len(arena)
 	return rows
 }
 

@@ -68,7 +68,6 @@ type partition struct {
 	lastCommit    time.Time
 	lastSnapshot  time.Time
 	sinceSnapshot int // rows committed since
-	snapshotBytes int // of its states
 	lastFrame     time.Time
 	goal          uint64 // sequence to read to before answering
 	caughtUp      bool
