@@ -44,7 +44,7 @@ func (s *Store) Merge(ctx context.Context, where Where, kind Kind, inputs []Segm
 }
 
 // rowKind is what merging rows of a kind takes beyond their order.
-type rowKind[T any] interface {
+type rowKind[T any] interface { //nolint:interfacebloat // what tells raw rows from panes, in one place
 	fields() []field
 	read(d *decoder, c *chosen, rows []T) ([]T, error) // appends the rows of the open group
 	series(*T) (gridloom.RegisterID, string)
