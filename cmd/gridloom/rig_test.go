@@ -127,6 +127,7 @@ func newServer(t *testing.T) *server {
 // serverOn is newServer on a directory of the caller's.
 func serverOn(t *testing.T, data string) *server {
 	t.Helper()
+	builtBinary(t, "gridloom") // now, so that no test takes the compiler's time for the server's
 	s := &server{t: t, data: data, out: &logFile{}}
 	t.Cleanup(func() {
 		s.kill()
