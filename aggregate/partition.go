@@ -196,15 +196,7 @@ func (p *partition) forget() {
 // own claims, restores and then serves the partition.
 func (p *partition) own(ctx context.Context) error {
 	for pause := retryMin; ; pause = min(2*pause, retryMax) {
-		p.setState("claiming")
-		err := p.claim(ctx)
-		if err == nil {
-			p.setState("restoring")
-			err = p.restore(ctx)
-		}
-		if err == nil {
-			p.goal, err = p.log.LastSequence(ctx, p.id)
-		}
+		err := p.acquire(ctx)
 		if err == nil {
 			break
 		}
@@ -218,11 +210,6 @@ func (p *partition) own(ctx context.Context) error {
 		}
 	}
 	p.setProblem("claim", nil)
-	now := p.cfg.Clock()
-	p.lastCommit, p.lastSnapshot, p.lastFrame = now, now, now
-	p.caughtUp = p.nextSeq > p.goal
-	p.setCommitted()
-	p.shown.Store(&committed{p.head, p.manifest})
 	p.setState("running")
 	p.logger.Info("partition claimed", "epoch", p.head.Epoch, "seq", p.nextSeq, "count", p.table.len())
 
@@ -244,6 +231,29 @@ func (p *partition) own(ctx context.Context) error {
 	close(p.toSave)
 	wg.Wait()
 	return err
+}
+
+// acquire claims and restores the partition once. After an ErrUnavailable it may be
+// called again: that is another claim.
+func (p *partition) acquire(ctx context.Context) error {
+	p.setState("claiming")
+	if err := p.claim(ctx); err != nil {
+		return err
+	}
+	p.setState("restoring")
+	if err := p.restore(ctx); err != nil {
+		return err
+	}
+	goal, err := p.log.LastSequence(ctx, p.id)
+	if err != nil {
+		return err
+	}
+	now := p.cfg.Clock()
+	p.lastCommit, p.lastSnapshot, p.lastFrame = now, now, now
+	p.goal, p.caughtUp = goal, p.nextSeq > goal
+	p.setCommitted()
+	p.shown.Store(&committed{p.head, p.manifest})
+	return nil
 }
 
 // loop is the life of an owned partition. It returns nil when ctx ends.
@@ -360,8 +370,7 @@ func (p *partition) release() error {
 // pump reads the log and hands frames to the loop. When the log is unavailable it
 // follows anew from the last frame that it handed over.
 func (p *partition) pump(ctx context.Context) error {
-	at := p.head
-	at.NextSeq, at.LastRef = p.nextSeq, p.lastRef
+	at := p.place()
 	pause := retryMin
 	for {
 		r, err := p.log.Follow(ctx, p.id, at)
@@ -404,6 +413,13 @@ func (p *partition) pump(ctx context.Context) error {
 	}
 }
 
+// place is the head that says how far the partition has been read: Follow goes on from there.
+func (p *partition) place() gridloom.Head {
+	at := p.head
+	at.NextSeq, at.LastRef = p.nextSeq, p.lastRef
+	return at
+}
+
 // wantTick asks for a tick when panes are open and the log has been silent, since
 // nothing but frames moves the watermark.
 func (p *partition) wantTick() {
@@ -428,10 +444,13 @@ func (p *partition) runTicker(ctx context.Context) {
 			return
 		case <-p.ticks:
 		}
-		frame := wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindTick, Generation: p.cfg.Generation, Partition: p.id}, nil)
-		_, err := p.log.Append(ctx, p.id, frame)
+		_, err := p.log.Append(ctx, p.id, p.tickFrame())
 		p.setProblem("tick", err)
 	}
+}
+
+func (p *partition) tickFrame() []byte {
+	return wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindTick, Generation: p.cfg.Generation, Partition: p.id}, nil)
 }
 
 // sleep waits for d; it reports false if ctx ended first.

@@ -47,19 +47,30 @@ func (l *lane) commit(ctx context.Context, f *openFrame) {
 	if l.partition == rejectsLane {
 		err = l.persist(ctx, func(ctx context.Context) error { return b.store.AppendRejects(ctx, f.rejects) })
 	} else {
-		c := f.rows.Columns()
-		l.buf = wire.AppendFrame(l.buf[:0], wire.FrameInfo{
-			Kind: wire.KindReadings, Generation: b.cfg.Generation, Partition: l.partition, Readings: c.Len(),
-		}, c)
+		l.encode(f)
 		err = l.persist(ctx, func(ctx context.Context) error {
 			_, err := b.log.Append(ctx, l.partition, l.buf)
 			return err
 		})
 	}
+	l.outcome(f, err, time.Since(start))
+}
+
+// encode makes l.buf the frame of f's rows.
+func (l *lane) encode(f *openFrame) {
+	c := f.rows.Columns()
+	l.buf = wire.AppendFrame(l.buf[:0], wire.FrameInfo{
+		Kind: wire.KindReadings, Generation: l.bridge.cfg.Generation, Partition: l.partition, Readings: c.Len(),
+	}, c)
+}
+
+// outcome settles the messages of f by what became of it, and leaves f empty.
+func (l *lane) outcome(f *openFrame, err error, took time.Duration) {
+	m := l.bridge.metrics
 	if err == nil {
-		b.metrics.frameStored(l, f, time.Since(start))
+		m.frameStored(l, f, took)
 	} else {
-		b.metrics.withheld.Add(float64(len(f.tickets)))
+		m.withheld.Add(float64(len(f.tickets)))
 	}
 	l.settle(f, err != nil)
 	f.reset()

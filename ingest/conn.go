@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -42,12 +41,9 @@ type conn struct {
 
 	writing sync.Mutex // one write and its deadline at a time
 
-	mu      sync.Mutex
-	answers []byte // packets to send
-	count   int32  // messages that they answer, QoS 0 included
-	sending bool   // a goroutine sends, or will be started by the one who set it
-	closing byte   // reason code to close with when everything is sent; 0 for none
-	spare   []byte // owned by the sending goroutine
+	mu    sync.Mutex
+	out   outbox // guarded by mu
+	spare []byte // owned by the sending goroutine
 }
 
 func newConn(b *Broker, c net.Conn) *conn {
@@ -173,18 +169,7 @@ func (c *conn) answer(t tag, o outcome) (send bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.count++
-	switch {
-	case !ok:
-		c.closing = codeServerBusy
-	case c.closing == codeServerBusy || t.qos == 0:
-		// Nothing is sent after a message whose answer is withheld: the device sends all again.
-	default:
-		c.answers = appendAnswer(c.answers, t, code)
-	}
-	send = !c.sending
-	c.sending = true
-	return send
+	return c.out.add(t, code, ok)
 }
 
 // received notes a QoS 2 message as received, so that the broker goes on with it:
@@ -199,20 +184,6 @@ func (c *conn) received(id uint16, code byte) {
 	})
 }
 
-// appendAnswer appends the PUBACK or PUBREC of t.
-func appendAnswer(dst []byte, t tag, code byte) []byte {
-	kind := packets.Puback << 4
-	if t.qos == 2 {
-		kind = packets.Pubrec << 4
-	}
-	if code == codeSuccess {
-		dst = append(dst, kind, 2)
-		return binary.BigEndian.AppendUint16(dst, t.id)
-	}
-	dst = append(dst, kind, 3)
-	return append(binary.BigEndian.AppendUint16(dst, t.id), code)
-}
-
 // send implements sender.
 func (c *conn) send() { c.broker.sends.Go(c.sendAll) }
 
@@ -221,17 +192,15 @@ func (c *conn) sendAll() {
 	m := c.broker.bridge.metrics
 	for {
 		c.mu.Lock()
-		out, n, closing, v := c.answers, c.count, c.closing, c.version
-		if len(out) == 0 && n == 0 {
-			c.sending = false
-			c.mu.Unlock()
+		out, n := c.out.take(c.spare)
+		closing, v := c.out.closing, c.version
+		c.mu.Unlock()
+		if n == 0 {
 			if closing != 0 {
 				c.hangUp(v, closing)
 			}
 			return
 		}
-		c.answers, c.count = c.spare[:0], 0
-		c.mu.Unlock()
 		if len(out) > 0 {
 			if _, err := c.Write(out); err == nil {
 				m.answers.Add(float64(countAnswers(out)))
@@ -243,23 +212,10 @@ func (c *conn) sendAll() {
 	}
 }
 
-// countAnswers returns the number of packets in out.
-func countAnswers(out []byte) (n int) {
-	for len(out) > 0 {
-		out = out[2+int(out[1]):]
-		n++
-	}
-	return n
-}
-
 // shutDown closes the connection when the answers that are gathered are sent.
 func (c *conn) shutDown(code byte) {
 	c.mu.Lock()
-	if c.closing == 0 {
-		c.closing = code
-	}
-	start := !c.sending
-	c.sending = true
+	start := c.out.close(code)
 	c.mu.Unlock()
 	if start {
 		c.send()

@@ -8,7 +8,8 @@
 // goroutine: scratch.go decodes it (package decode) and puts its rows into the open
 // frames of their partitions; what cannot be taken goes the same way as rejects.
 // lane.go holds those open frames and rejects, commit.go stores them, one at a time per
-// partition, and answers every message whose last part is stored. budget.go bounds
-// what is in flight, answer.go is the one table of answers, retained.go keeps
+// partition, and answers every message whose last part is stored; outbox.go gathers
+// the answers of one connection. step.go takes the same steps without goroutines, for
+// the simulation. budget.go bounds what is in flight, answer.go is the one table of answers, retained.go keeps
 // retained messages over a restart, metrics.go counts.
 package ingest

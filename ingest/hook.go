@@ -103,20 +103,23 @@ func (b *Broker) publish(c *conn, pk *packets.Packet) {
 	if m.tag.qos == 2 {
 		c.client.State.Inflight.DecreaseReceiveQuota()
 	}
-	var err error
-	switch r := &c.route; r.kind {
-	case readings:
-		err = b.bridge.take(&m)
-	case others:
-		err = b.bridge.refuse(&m, notTheSender, decode.Bad{Reason: "AGENT", Detail: r.problem, Place: "topic"})
-	case state:
-		err = b.bridge.refuse(&m, badPayload, decode.Bad{Reason: "SIZE", Detail: "a state message has at most 4096 bytes"})
-	default:
-		err = b.bridge.refuse(&m, badTopic, decode.Bad{Reason: "TOPIC", Detail: r.problem, Place: "topic"})
-	}
-	if err != nil {
+	if err := b.bridge.hand(&m, &c.route); err != nil {
 		c.unreserve(1)
 		b.drop(c, err)
+	}
+}
+
+// hand takes or refuses a message, as its topic says.
+func (b *Bridge) hand(m *message, r *route) error {
+	switch r.kind {
+	case readings:
+		return b.take(m)
+	case others:
+		return b.refuse(m, notTheSender, decode.Bad{Reason: "AGENT", Detail: r.problem, Place: "topic"})
+	case state:
+		return b.refuse(m, badPayload, decode.Bad{Reason: "SIZE", Detail: "a state message has at most 4096 bytes"})
+	default:
+		return b.refuse(m, badTopic, decode.Bad{Reason: "TOPIC", Detail: r.problem, Place: "topic"})
 	}
 }
 

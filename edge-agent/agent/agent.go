@@ -3,8 +3,9 @@
 //
 // Agent (agent.go) runs three loops: one reads the source, one gathers readings
 // into batches and appends them to the spool (gather.go, sealer.go), one publishes
-// what the spool holds (publish.go) over one MQTT connection after the other
-// (session.go). dating.go gives readings that were made before the device's clock
+// what the spool holds (publish.go; flights.go knows what is on its way) over one MQTT
+// connection after the other (session.go). step.go takes the same steps without
+// goroutines, for the simulation. dating.go gives readings that were made before the device's clock
 // was set their time. stats.go is what a person is told.
 //
 // A batch leaves the spool when its PUBLISH was acknowledged on the connection

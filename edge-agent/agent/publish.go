@@ -1,14 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
-
-	"github.com/gridloom/gridloom/edge-agent/spool"
 )
 
 const (
@@ -94,83 +92,68 @@ func (p *publisher) backoff(ctx context.Context, failures int) {
 // returns how many batches were acknowledged.
 func (p *publisher) serve(ctx context.Context, s *session) (acked int, err error) {
 	sp := p.a.spool
-	r := sp.Reader()
-	defer r.Close()
+	fl := p.takeOff()
+	defer fl.end()
 	var (
-		inFlight []*flight             // oldest first
-		next     = p.a.state("online") // to be sent
-		atEnd    bool                  // the spool had nothing more
-		retry    <-chan time.Time      // when to ask the spool again after a failure
+		hello = p.a.state("online") // to be sent
+		retry <-chan time.Time      // when to ask the spool again after a failure
 	)
 	cursor := time.NewTicker(cursorEvery)
 	defer cursor.Stop()
 	late := time.NewTimer(p.a.cfg.AckTimeout)
 	defer late.Stop()
 	for {
-		if next == nil && !atEnd && retry == nil && len(inFlight) < p.a.cfg.Window {
-			next, err = p.next(r)
-			switch {
+		if hello == nil && retry == nil {
+			switch err := fl.fill(); {
 			case err == nil:
-			case errors.Is(err, io.EOF):
-				atEnd = true
-			default: // the disk, or a batch that waits for the clock
-				if !errors.Is(err, errUndated) {
-					return acked, err // a new connection reads anew from the first batch that is not acknowledged
-				}
+			case errors.Is(err, errUndated):
 				retry = time.After(clockPoll)
+			default: // the disk
+				return acked, err // a new connection reads anew from the first batch that is not acknowledged
 			}
 		}
-		if atEnd && next == nil && len(inFlight) == 0 {
-			sp.Settle(r)
-			p.oldest.Store(0)
+		if hello == nil && fl.landed() {
 			signal(p.drained)
 		}
+		next := cmp.Or(hello, fl.next)
 		var out chan<- *flight
 		if next != nil {
 			out = s.out
 		}
 		var headDone <-chan struct{}
-		if len(inFlight) > 0 && inFlight[0].token != nil {
-			headDone = inFlight[0].token.Done()
+		if head := fl.oldest(); head != nil && head.token != nil {
+			headDone = head.token.Done()
 		}
 		select {
 		case out <- next:
-			if next.retain {
-				next = nil // the state message: nothing waits for it
+			if next == hello {
+				hello = nil // the state message: nothing waits for it
 				continue
 			}
-			if len(inFlight) == 0 {
+			if fl.oldest() == nil {
 				late.Reset(p.a.cfg.AckTimeout)
-				p.oldest.Store(int64(next.record.At))
 			}
-			inFlight = append(inFlight, next)
-			p.published.Add(1)
-			next = nil
+			fl.sent()
 		case t := <-s.sent:
 			t.flight.token = t.token
 			if err := t.token.Error(); err != nil {
 				return acked, err
 			}
 		case <-headDone:
-			f := inFlight[0]
-			if err := s.acknowledged(f); err != nil {
+			if err := s.acknowledged(fl.oldest()); err != nil {
 				return acked, err
 			}
-			sp.Ack(&f.record)
+			fl.acknowledged()
 			acked++
-			inFlight = inFlight[1:]
-			if len(inFlight) > 0 {
-				p.oldest.Store(int64(inFlight[0].record.At))
-			}
 			late.Reset(p.a.cfg.AckTimeout)
 		case <-sp.Ready():
-			atEnd = false
+			fl.atEnd = false
 		case <-retry:
 			retry = nil
 		case <-cursor.C:
 			p.saveCursor()
 		case <-late.C:
-			if len(inFlight) > 0 {
+			if fl.oldest() != nil {
 				return acked, errors.New("a batch was not acknowledged in time")
 			}
 			late.Reset(p.a.cfg.AckTimeout)
@@ -179,32 +162,6 @@ func (p *publisher) serve(ctx context.Context, s *session) (acked int, err error
 		case <-ctx.Done():
 			return acked, ctx.Err()
 		}
-	}
-}
-
-var errUndated = errors.New("waits for the clock to be set")
-
-// next returns the next batch of the spool as a flight.
-func (p *publisher) next(r *spool.Reader) (*flight, error) {
-	for {
-		rec, err := r.Next()
-		if err != nil {
-			return nil, err
-		}
-		f := &flight{record: rec, payload: rec.Payload, topic: p.a.topic("readings")}
-		if rec.Kind == spool.Held {
-			payload, ok, err := p.a.dating.date(&rec)
-			switch {
-			case err != nil: // its CRC is right, so it was written so
-				p.a.log.Error("a batch of the spool cannot be dated and is left out", "epoch", rec.Epoch, "seq", rec.Seq, "count", rec.Readings, "err", err)
-				continue
-			case !ok:
-				r.Back(&rec)
-				return nil, errUndated
-			}
-			f.payload = payload
-		}
-		return f, nil
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 type StoreOptions struct {
 	CacheBytes   int64                 // of verified files kept in memory; 0 is DefaultCacheBytes, less than 0 none
 	SegmentBytes int                   // about where a merge begins another segment; 0 is DefaultSegmentBytes
+	NewName      func() string         // makes the names of files unique: lower-case letters and digits; nil: random
 	Registerer   prometheus.Registerer // nil: no metrics
 }
 
@@ -41,6 +42,7 @@ const maxCachedWrite = 1 << 20
 type Store struct {
 	blobs   blob.Store
 	segment int // StoreOptions.SegmentBytes
+	newName func() string
 	cache   cache
 	metrics *metrics
 	mem     memory.Allocator
@@ -51,6 +53,9 @@ type Store struct {
 func NewStore(b blob.Store, opt StoreOptions) *Store {
 	s := &Store{blobs: b, mem: memory.NewGoAllocator()}
 	s.segment = cmp.Or(opt.SegmentBytes, DefaultSegmentBytes)
+	if s.newName = opt.NewName; s.newName == nil {
+		s.newName = func() string { return strings.ToLower(rand.Text()[:13]) }
+	}
 	s.cache.max = opt.CacheBytes
 	if opt.CacheBytes == 0 {
 		s.cache.max = DefaultCacheBytes
@@ -74,8 +79,7 @@ func (s *Store) Files(ctx context.Context, generation uint32, partition int) ([]
 
 // put stores a file under a name that was never used and never will be again. It does not keep data.
 func (s *Store) put(ctx context.Context, where Where, kind string, seq uint64, ending string, data []byte) (gridloom.FileRef, error) {
-	name := fmt.Sprintf("%se%d/%s-%d-%s.%s", prefix(where.Generation, where.Partition), where.Epoch, kind, seq,
-		strings.ToLower(rand.Text()[:13]), ending)
+	name := fmt.Sprintf("%se%d/%s-%d-%s.%s", prefix(where.Generation, where.Partition), where.Epoch, kind, seq, s.newName(), ending)
 	if err := s.blobs.Put(ctx, name, data); err != nil {
 		return gridloom.FileRef{}, err
 	}

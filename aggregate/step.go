@@ -1,0 +1,97 @@
+package aggregate
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/internal/pane"
+)
+
+// Machine owns one partition without goroutines: whoever drives it decides when each
+// step happens and what happens in between. The steps are those of a Worker's loop,
+// which internal/sim so puts into every order, with every failure. It is used by one
+// goroutine.
+//
+// An error that wraps gridloom.ErrUnavailable leaves the step to be repeated; after
+// any other the machine is of no more use.
+type Machine struct {
+	p     *partition
+	saved *commitResult // the commit in flight, once its head is swapped in
+	taken *commit       // the commit in flight
+}
+
+// NewMachine returns a machine of one partition of cfg.
+func NewMachine(cfg Config, partition int, log Log, heads Heads, store *pane.Store) *Machine {
+	return &Machine{p: New(cfg, log, heads, store).partitions[partition]}
+}
+
+// Acquire claims the partition and restores what its last commit left.
+func (m *Machine) Acquire(ctx context.Context) error { return m.p.acquire(ctx) }
+
+// Head is the head as this machine last swapped it.
+func (m *Machine) Head() gridloom.Head { return m.p.head }
+
+// Place says how far the log has been read: the next frame is one that Follow delivers from there.
+func (m *Machine) Place() gridloom.Head { return m.p.place() }
+
+// Feed folds the next frame of the partition's log in.
+func (m *Machine) Feed(f Frame) error {
+	m.p.batch = []Frame{f}
+	return m.p.applyNext()
+}
+
+// Tick is the frame that a partition with open panes gets when its log is silent; nil if it needs none.
+func (m *Machine) Tick() []byte {
+	if m.p.openPanes == 0 {
+		return nil
+	}
+	return m.p.tickFrame()
+}
+
+// Prepare freezes the tail for a commit, a last one if final. It reports whether there
+// is one in flight now, which Save and then Finish complete; it does nothing while
+// there was one before.
+func (m *Machine) Prepare(final bool) (bool, error) {
+	if m.taken != nil {
+		return true, nil
+	}
+	c, err := m.p.prepare(final)
+	m.taken = c
+	return c != nil, err
+}
+
+// Save makes one attempt to store the commit in flight and to swap the head. In a
+// Worker it runs beside the loop.
+func (m *Machine) Save(ctx context.Context) error {
+	if m.taken == nil || m.saved != nil {
+		return nil
+	}
+	revision, err := m.p.save(ctx, m.taken)
+	if err == nil {
+		m.saved = &commitResult{c: m.taken, revision: revision}
+	}
+	return err
+}
+
+// Saved reports whether the head of the commit in flight is swapped in.
+func (m *Machine) Saved() bool { return m.saved != nil }
+
+// Finish takes the outcome of a saved commit into the state.
+func (m *Machine) Finish() error {
+	if m.saved == nil {
+		return nil
+	}
+	r := *m.saved
+	m.taken, m.saved = nil, nil
+	return m.p.finishCommit(r)
+}
+
+// Answer answers a question that was asked when the log's last sequence of the
+// partition was goal. ErrUnavailable: the machine has not read so far yet.
+func (m *Machine) Answer(goal uint64, sel pane.Selector) (*pane.Tail, error) {
+	if p := m.p; !p.caughtUp || goal >= p.nextSeq {
+		return nil, fmt.Errorf("%w: partition %d is read to %d, asked for %d", gridloom.ErrUnavailable, p.id, p.nextSeq, max(goal, p.goal))
+	}
+	return m.p.answer(sel)
+}
