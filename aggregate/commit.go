@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
 	"github.com/gridloom/gridloom/aggregate/window"
 	"github.com/gridloom/gridloom/internal/pane"
 )
@@ -96,9 +97,8 @@ func (p *partition) prepare(final bool) (*commit, error) {
 		c.snapshot = p.snapshotRows()
 		p.lastSnapshot, p.sinceSnapshot = p.cfg.Clock(), 0
 	}
-	c.head = p.head
-	c.head.CommitID = p.cfg.NewID()
-	c.head.NextSeq, c.head.LastRef, c.head.LogTime = p.nextSeq, p.lastRef, p.logTime
+	to := protocol.Position{Next: p.nextSeq, Last: p.lastRef, LogTime: p.logTime}
+	c.head = protocol.Commit(p.head, to, p.head.Manifest, p.cfg.NewID()) // its own manifest is yet to be written
 	p.frozen = &tail{rows: c.readings, panes: c.panes, bytes: p.current.bytes}
 	p.current = &tail{rows: p.spare}
 	p.spare = pane.RawColumns{Pool: p.rows}

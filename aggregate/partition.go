@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
 	"github.com/gridloom/gridloom/internal/pane"
 	"github.com/gridloom/gridloom/internal/wire"
 )
@@ -250,7 +251,7 @@ func (p *partition) acquire(ctx context.Context) error {
 	}
 	now := p.cfg.Clock()
 	p.lastCommit, p.lastSnapshot, p.lastFrame = now, now, now
-	p.goal, p.caughtUp = goal, p.nextSeq > goal
+	p.goal, p.caughtUp = goal, protocol.MayAnswer(p.nextSeq, goal)
 	p.setCommitted()
 	p.shown.Store(&committed{p.head, p.manifest})
 	return nil
@@ -290,7 +291,7 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 				return err
 			}
 		case ask := <-asks:
-			if ask.goal >= p.nextSeq {
+			if !protocol.MayAnswer(p.nextSeq, ask.goal) {
 				p.behind = append(p.behind, ask) // bounded by the queries that are let in at once
 			} else {
 				ask.run(p, nil)
@@ -327,10 +328,10 @@ func (p *partition) applyNext() error {
 	}
 	f.Data = nil
 	p.batch = p.batch[1:]
-	p.caughtUp = p.caughtUp || p.nextSeq > p.goal
+	p.caughtUp = p.caughtUp || protocol.MayAnswer(p.nextSeq, p.goal)
 	p.lastFrame = p.cfg.Clock()
 	p.behind = slices.DeleteFunc(p.behind, func(q question) bool {
-		if q.goal >= p.nextSeq {
+		if !protocol.MayAnswer(p.nextSeq, q.goal) {
 			return false
 		}
 		q.run(p, nil)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
 	"github.com/gridloom/gridloom/aggregate/window"
 	"github.com/gridloom/gridloom/internal/pane"
 )
@@ -13,6 +14,7 @@ import (
 // claim takes the partition: it puts the head with a new epoch and owner. Whoever
 // held it before fails at his next swap.
 func (p *partition) claim(ctx context.Context) error {
+	me := protocol.Claimant{Owner: p.cfg.Owner, Node: p.cfg.Node}
 	h, rev, err := p.heads.LoadHead(ctx, p.id)
 	switch {
 	case errors.Is(err, gridloom.ErrNotFound):
@@ -20,12 +22,11 @@ func (p *partition) claim(ctx context.Context) error {
 		if ferr != nil {
 			return fmt.Errorf("look for files of partition %d: %w", p.id, ferr)
 		}
-		if len(files) > 0 {
-			return fmt.Errorf("%w: the head of partition %d is gone, but the store holds %d files of it: stop every role and run `gridloom repair head`",
-				gridloom.ErrCorrupt, p.id, len(files))
+		if ferr = protocol.MayCreate(p.id, len(files)); ferr != nil {
+			return ferr
 		}
 		p.cfg.Fault("claim.loaded")
-		h = p.claimed(gridloom.Head{Format: gridloom.HeadFormat, Generation: p.cfg.Generation, Partition: p.id, NextSeq: 1, StreamCreated: p.cfg.StreamCreated})
+		h = protocol.First(p.cfg.Generation, p.id, p.cfg.StreamCreated, me, p.cfg.NewID())
 		rev, err = p.heads.CreateHead(ctx, h)
 		if err != nil {
 			return fmt.Errorf("create head: %w", err)
@@ -37,7 +38,7 @@ func (p *partition) claim(ctx context.Context) error {
 			return fmt.Errorf("%w: the head of partition %d has format %d, this version knows %d: start a newer gridloom", gridloom.ErrInvalid, p.id, h.Format, gridloom.HeadFormat)
 		}
 		p.cfg.Fault("claim.loaded")
-		h = p.claimed(h)
+		h = protocol.Claim(h, me, p.cfg.NewID())
 		rev, err = p.heads.SwapHead(ctx, h, rev)
 		if err != nil {
 			return fmt.Errorf("claim: %w", err)
@@ -46,12 +47,6 @@ func (p *partition) claim(ctx context.Context) error {
 	p.head, p.revision = h, rev
 	p.cfg.Fault("claim.swapped")
 	return nil
-}
-
-func (p *partition) claimed(h gridloom.Head) gridloom.Head {
-	h.Epoch++
-	h.Owner, h.Node, h.CommitID = p.cfg.Owner, p.cfg.Node, p.cfg.NewID()
-	return h
 }
 
 // restore builds the state that the last commit left: manifest, snapshot, and the

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
 	"github.com/gridloom/gridloom/internal/pane"
 )
 
@@ -90,7 +91,7 @@ func (m *Machine) Finish() error {
 // Answer answers a question that was asked when the log's last sequence of the
 // partition was goal. ErrUnavailable: the machine has not read so far yet.
 func (m *Machine) Answer(goal uint64, sel pane.Selector) (*pane.Tail, error) {
-	if p := m.p; !p.caughtUp || goal >= p.nextSeq {
+	if p := m.p; !p.caughtUp || !protocol.MayAnswer(p.nextSeq, goal) {
 		return nil, fmt.Errorf("%w: partition %d is read to %d, asked for %d", gridloom.ErrUnavailable, p.id, p.nextSeq, max(goal, p.goal))
 	}
 	return m.p.answer(sel)

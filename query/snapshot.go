@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
 	"github.com/gridloom/gridloom/internal/pane"
 )
 
@@ -115,8 +116,8 @@ func (s *Server) trySnapshot(ctx context.Context, partition int, sel pane.Select
 	if err != nil {
 		return nil, fmt.Errorf("partition %d: head: %w", partition, err)
 	}
-	if head.Epoch != tail.Head.Epoch {
-		return nil, fmt.Errorf("partition %d: %w: the owner of epoch %d answered, the head is of epoch %d", partition, gridloom.ErrFenced, tail.Head.Epoch, head.Epoch)
+	if err := protocol.Stands(&tail.Head, &head); err != nil {
+		return nil, fmt.Errorf("partition %d: %w", partition, err)
 	}
 	return snap, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
 )
 
 // What one pull may bring. Bytes bound what a reader holds that its caller has not
@@ -44,7 +45,7 @@ type Message struct {
 type Reader struct {
 	s         *Stream
 	partition int
-	pos       position
+	pos       protocol.Position
 
 	cons     jetstream.Consumer // nil: to be created
 	consSeq  uint64             // consumer sequence of the last message
@@ -65,12 +66,12 @@ func (s *Stream) Follow(ctx context.Context, partition int, head gridloom.Head) 
 	if err := s.checkPartition(partition); err != nil {
 		return nil, err
 	}
-	pos, err := positionOf(&head)
+	pos, err := protocol.PositionOf(&head)
 	if err != nil {
 		return nil, err
 	}
-	if pos.created.IsZero() {
-		pos.created = s.layout.Created
+	if pos.Created.IsZero() {
+		pos.Created = s.layout.Created
 	}
 	r := &Reader{s: s, partition: partition, pos: pos}
 	if err := r.create(ctx); err != nil {
@@ -127,7 +128,7 @@ func (r *Reader) create(ctx context.Context) error {
 	}
 	cons, err := r.s.frames.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       r.pos.next,
+		OptStartSeq:       r.pos.Next,
 		FilterSubject:     r.s.layout.subject(r.partition),
 		AckPolicy:         jetstream.AckNonePolicy,
 		InactiveThreshold: consumerLife,
@@ -187,14 +188,13 @@ func (r *Reader) take(m jetstream.Msg) []Message {
 // accept checks that m follows what was accepted before and moves the position past it.
 func (r *Reader) accept(m jetstream.Msg) (Message, bool) {
 	meta, err := m.Metadata()
-	if err != nil || meta.Sequence.Consumer != r.consSeq+1 || meta.Sequence.Stream < r.pos.next {
+	if err != nil || meta.Sequence.Consumer != r.consSeq+1 || meta.Sequence.Stream < r.pos.Next {
 		return Message{}, false
 	}
 	data := m.Data()
 	r.pulled = true
 	r.consSeq++
-	r.pos.next = meta.Sequence.Stream + 1
-	r.pos.last = gridloom.FrameRef{Seq: meta.Sequence.Stream, CRC: crc32.Checksum(data, castagnoli)}
+	r.pos.Read(gridloom.FrameRef{Seq: meta.Sequence.Stream, CRC: crc32.Checksum(data, castagnoli)})
 	r.s.met.frames.Inc()
 	r.s.met.frameBytes.Add(float64(len(data)))
 	return Message{Sequence: meta.Sequence.Stream, LoggedAt: gridloom.MillisOf(meta.Timestamp), Data: data}, true
@@ -226,7 +226,7 @@ func (r *Reader) pullEnded(ctx context.Context) error {
 // frame that waited at the end of the one before and still does means that the
 // consumer sleeps (nats.go#2063), and it is made anew.
 func (r *Reader) standsStill(ctx context.Context) error {
-	if r.waiting >= r.pos.next {
+	if r.waiting >= r.pos.Next {
 		r.drop("stall")
 		return nil
 	}
@@ -243,7 +243,7 @@ func (r *Reader) standsStill(ctx context.Context) error {
 // drop gives the consumer up; the next call of Next makes another.
 func (r *Reader) drop(reason string) {
 	r.s.met.recreations.WithLabelValues(reason).Inc()
-	r.s.log.Warn("the log's consumer is made anew", "partition", r.partition, "seq", r.pos.next, "err", reason)
+	r.s.log.Warn("the log's consumer is made anew", "partition", r.partition, "seq", r.pos.Next, "err", reason)
 	r.release()
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
 )
 
 // How long one try of a swap may take, and the pause before the identical one is repeated.
@@ -145,15 +146,11 @@ func (s *Stream) readBack(ctx context.Context, h *gridloom.Head, revision uint64
 	ctx, cancel := context.WithTimeout(ctx, min(swapTry, s.cfg.AppendTimeout))
 	defer cancel()
 	there, rev, err := s.loadHead(ctx, h.Partition)
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, false, err
-	case there != nil && there.CommitID == h.CommitID:
-		return rev, false, nil
-	case there == nil && create:
-		return rev, true, nil
-	case there != nil && rev == revision:
-		return rev, true, nil
+	}
+	if outcome := protocol.ReadBack(h, revision, create, there, rev); outcome != protocol.Fenced {
+		return rev, outcome == protocol.Again, nil
 	}
 	s.met.swaps.WithLabelValues("fenced").Inc()
 	if there == nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
 )
 
 // Margin is how much of what every partition has committed stays in the log all the
@@ -48,7 +49,7 @@ func (s *Stream) Purge(ctx context.Context, committed map[int]gridloom.Head) err
 		if !ok {
 			return fmt.Errorf("%w: purge: no head of partition %d", gridloom.ErrInvalid, p)
 		}
-		bound = min(bound, firstNeeded(&h))
+		bound = min(bound, protocol.FirstNeeded(&h))
 	}
 	info, err := s.frames.Info(ctx)
 	if err != nil {
@@ -69,10 +70,9 @@ func (s *Stream) Purge(ctx context.Context, committed map[int]gridloom.Head) err
 		if err != nil {
 			return fmt.Errorf("purge: %w", err)
 		}
-		if !h.StreamCreated.Equal(info.Created) {
-			return fmt.Errorf("%w: purge: head of partition %d is of a stream created %s", gridloom.ErrCorrupt, p, h.StreamCreated)
+		if bound, err = protocol.PurgeBound(bound, &h, info.Created); err != nil {
+			return err
 		}
-		bound = min(bound, firstNeeded(&h))
 	}
 	if bound <= info.State.FirstSeq {
 		return nil
@@ -83,16 +83,6 @@ func (s *Stream) Purge(ctx context.Context, committed map[int]gridloom.Head) err
 	}
 	s.met.purged.Add(float64(bound - info.State.FirstSeq))
 	return nil
-}
-
-// firstNeeded is the first sequence that a partition still needs: the frame that
-// proves the log to its next owner, or where it has none, where it will read on.
-func firstNeeded(h *gridloom.Head) uint64 {
-	next := max(h.NextSeq, 1)
-	if h.LastRef.Seq == 0 {
-		return next
-	}
-	return min(h.LastRef.Seq, next)
 }
 
 // Pinned returns the partitions whose heads keep the purge from reaching the margin:
@@ -113,7 +103,7 @@ func (s *Stream) Pinned(ctx context.Context, heads map[int]gridloom.Head) ([]int
 	from = min(from, s.curve.last(info.Config.MaxBytes/8))
 	var pinned []int
 	for p, h := range heads {
-		if firstNeeded(&h) < from {
+		if protocol.FirstNeeded(&h) < from {
 			pinned = append(pinned, p)
 		}
 	}

@@ -15,7 +15,7 @@ const module = "github.com/gridloom/gridloom"
 // import nothing of ours, so that a new one is put into this table on purpose.
 var may = map[string][]string{
 	"":                  {},
-	"aggregate":         {"", "aggregate/window", "internal/obs", "internal/pane", "internal/wire"},
+	"aggregate":         {"", "aggregate/protocol", "aggregate/window", "internal/obs", "internal/pane", "internal/wire"},
 	"aggregate/window":  {""},
 	"client":            {""},
 	"cmd/gridloom":      {"*"},
@@ -25,7 +25,8 @@ var may = map[string][]string{
 	"edge-agent/device": {"", "internal/wire"},
 	"edge-agent/spool":  {"", "internal/blob", "internal/wire"},
 
-	"edge-agent/agent/brokertest": {}, // for tests: the other side of the agent's connection
+	"aggregate/protocol":          {""}, // pure: the decisions of the head protocol, which aggregate, stream and query run
+	"edge-agent/agent/brokertest": {},   // for tests: the other side of the agent's connection
 	"ingest":                      {"", "ingest/decode", "internal/obs", "internal/wire"},
 	"ingest/decode":               {"", "internal/wire"},
 	"internal/archtest":           {},
@@ -37,8 +38,8 @@ var may = map[string][]string{
 	"internal/pane":         {"", "internal/blob", "internal/obs"},
 	"internal/script":       {"", "aggregate/window"},
 	"internal/wire":         {""},
-	"query":                 {"", "aggregate/window", "internal/obs", "internal/pane"}, // window is pure: as_of folds with it
-	"stream":                {"", "internal/obs", "internal/wire"},
+	"query":                 {"", "aggregate/protocol", "aggregate/window", "internal/obs", "internal/pane"}, // both are pure: as_of folds with window
+	"stream":                {"", "aggregate/protocol", "internal/obs", "internal/wire"},
 	"stream/streamtest":     {"", "internal/natsd", "stream"},
 }
 
@@ -176,6 +177,9 @@ func TestRulesRefuse(t *testing.T) {
 	f("ingest/bridge.go", "github.com/eclipse/paho.mqtt.golang", true)
 	f("ingest/subscriber.go", "github.com/eclipse/paho.mqtt.golang", false)
 	f("aggregate/window/state.go", module+"/internal/wire", true)
+	f("aggregate/protocol/swap.go", module+"/stream", true)
+	f("stream/head.go", module+"/aggregate", true)
+	f("stream/head.go", module+"/aggregate/protocol", false)
 	f("aggregate/loop.go", "github.com/nats-io/nats.go/jetstream", true)
 	f("stream/append.go", "github.com/nats-io/nats.go/jetstream", false)
 	f("stream/append.go", "github.com/nats-io/nats-server/v2/server", true)
