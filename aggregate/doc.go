@@ -7,7 +7,8 @@
 // applies frames (apply.go) to the table of series (series.go), lists what is due to
 // be closed (due.go), collects what came out of order and refolds it from stored rows (refold.go), keeps what is not yet
 // in a segment and answers queries from it (tail.go), and commits (commit.go).
-// What works beside the loop changes the manifest by edits that a commit carries (edit.go).
+// What works beside the loop changes the manifest by edits that a commit carries (edit.go):
+// compaction (compact.go, mergemetrics.go) merges the segments that plan.go chooses.
 // ports.go declares what it needs of the log, the heads and the store; metrics.go
 // counts. The arithmetic of windows is package aggregate/window, which does no I/O.
 package aggregate

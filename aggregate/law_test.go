@@ -24,6 +24,7 @@ type rig struct {
 	t     *testing.T
 	log   *memLog
 	heads *memHeads
+	dir   string
 	disk  blob.Store
 	now   atomic.Int64
 	put   *crashBlob
@@ -35,11 +36,12 @@ type rig struct {
 
 func newRig(t *testing.T, start gridloom.Millis) *rig {
 	t.Helper()
-	disk, err := blob.OpenDir(t.TempDir(), blob.OS{})
+	dir := t.TempDir()
+	disk, err := blob.OpenDir(dir, blob.OS{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, heads: newMemHeads(), disk: disk}
+	r := &rig{t: t, heads: newMemHeads(), dir: dir, disk: disk}
 	r.now.Store(int64(start))
 	r.log = newMemLog(func() gridloom.Millis { return gridloom.Millis(r.now.Load()) })
 	return r
@@ -53,7 +55,7 @@ func (r *rig) start(change func(*Config)) {
 	r.heads.closed.Store(false)
 	cfg := Config{
 		Generation: 1, Partitions: 1, Window: testWindow,
-		CommitEvery: time.Millisecond, SnapshotEvery: 20 * time.Millisecond, TickEvery: time.Hour,
+		CommitEvery: time.Millisecond, SnapshotEvery: 20 * time.Millisecond, TickEvery: time.Hour, CompactEvery: -1,
 		Now: func() gridloom.Millis { return gridloom.Millis(r.now.Load()) },
 	}
 	if change != nil {
@@ -297,13 +299,19 @@ func (l *load) frame() []byte {
 
 // TestPanesEqualTheFoldOfTheLog crashes, releases and restarts the owner at random
 // while frames arrive in and out of order, and compares what a query sees with the
-// fold of the whole log.
+// fold of the whole log. Its segments are merged all the while, at once and few at a time.
 func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
-	points := []string{"", "", "claim.loaded", "claim.swapped", "commit.raw", "commit.panes", "commit.snapshot", "commit.manifest", "commit.swapped"}
+	points := []string{"", "", "claim.loaded", "claim.swapped", "commit.raw", "commit.panes", "commit.snapshot", "commit.manifest", "commit.swapped", "compact.merged", "compact.edited"}
 	seeds := 40
 	if testing.Short() {
 		seeds = 8
 	}
+	var merges atomic.Int64
+	t.Cleanup(func() { // after the subtests
+		if merges.Load() < int64(seeds) {
+			t.Errorf("%d merges in %d runs: compaction did not take part", merges.Load(), seeds)
+		}
+	})
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -318,8 +326,13 @@ func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
 				nth := int64(1 + rnd.IntN(3))
 				var passed atomic.Int64
 				r.log.deep = rnd.IntN(4)
+				files := 2 + rnd.IntN(4)
 				r.start(func(c *Config) {
+					c.CompactEvery, c.MergeFiles = time.Millisecond, files
 					c.Fault = func(p string) {
+						if p == "compact.edited" {
+							merges.Add(1)
+						}
 						if p == point && passed.Add(1) == nth && once.CompareAndSwap(false, true) {
 							r.put.closed.Store(true)
 							r.heads.closed.Store(true)
@@ -334,6 +347,10 @@ func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
 					if _, err := r.log.Append(t.Context(), 0, l.frame()); err != nil {
 						crashed = true
 						break
+					}
+					if rnd.IntN(3) == 0 { // let a commit and perhaps merges pass
+						last, _ := r.log.LastSequence(t.Context(), 0)
+						await(t, "a commit", func() bool { return once.Load() || r.state().CommittedSeq > last })
 					}
 					if rnd.IntN(6) == 0 && !once.Load() && point == "" {
 						r.check(fmt.Sprint("life ", life))
@@ -350,7 +367,7 @@ func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
 					r.stop()
 				}
 			}
-			r.start(nil)
+			r.start(func(c *Config) { c.CompactEvery, c.MergeFiles = time.Millisecond, 3 })
 			r.check("in the end")
 			r.stop()
 			r.start(nil)

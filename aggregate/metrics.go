@@ -9,6 +9,7 @@ type metrics struct {
 	commits, panes, unchanged, restored, fenced     prometheus.Counter
 	retries                                         prometheus.Counter
 	commitSeconds                                   prometheus.Histogram
+	merges                                          *mergeMetrics
 }
 
 func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
@@ -16,6 +17,7 @@ func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "gridloom_aggregate_" + name, Help: help})
 	}
 	m := &metrics{
+		merges:     newMergeMetrics(reg),
 		frames:     c("frames_total", "Frames of the log folded in."),
 		readings:   c("readings_total", "Readings of those frames."),
 		duplicates: c("duplicates_total", "Readings that said again what was known, and were not stored."),

@@ -40,6 +40,7 @@ type partition struct {
 	store   *pane.Store
 	metrics *metrics
 	budget  *budget
+	merging chan struct{} // of the process: who has put something in merges
 	logger  *slog.Logger
 
 	head     gridloom.Head // as last swapped
@@ -105,7 +106,7 @@ type partition struct {
 func newPartition(id int, w *Worker) *partition {
 	left := make(chan struct{})
 	p := &partition{
-		id: id, cfg: &w.cfg, log: w.log, heads: w.heads, store: w.store, metrics: w.metrics, budget: &w.budget,
+		id: id, cfg: &w.cfg, log: w.log, heads: w.heads, store: w.store, metrics: w.metrics, budget: &w.budget, merging: w.merging,
 		logger: w.cfg.Logger.With("partition", id),
 		rows:   &w.rows,
 		frames: make(chan []Frame),
@@ -217,9 +218,11 @@ func (p *partition) own(ctx context.Context) error {
 	pctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	pumped := make(chan error, 1)
-	wg.Go(func() { pumped <- p.pump(pctx) })
+	at := p.place() // before the loop moves it
+	wg.Go(func() { pumped <- p.pump(pctx, at) })
 	wg.Go(func() { p.runSaver(pctx) })
 	wg.Go(func() { p.runTicker(pctx) })
+	wg.Go(func() { p.runCompaction(pctx) })
 	err := p.loop(ctx, pumped)
 	cancel()
 	if err == nil {
@@ -368,10 +371,9 @@ func (p *partition) release() error {
 	return p.finishCommit(commitResult{c: c, revision: rev})
 }
 
-// pump reads the log and hands frames to the loop. When the log is unavailable it
+// pump reads the log from a head's position on and hands frames to the loop. When the log is unavailable it
 // follows anew from the last frame that it handed over.
-func (p *partition) pump(ctx context.Context) error {
-	at := p.place()
+func (p *partition) pump(ctx context.Context, at gridloom.Head) error {
 	pause := retryMin
 	for {
 		r, err := p.log.Follow(ctx, p.id, at)

@@ -35,6 +35,9 @@ type Config struct {
 	SnapshotEvery time.Duration // default 2 min
 	TickEvery     time.Duration // default 10 s
 	PurgeEvery    time.Duration // default 1 min
+	CompactEvery  time.Duration // how often a partition looks for what to merge; default 5 s, less than 0: never
+	MergeFiles    int           // inputs of a merge, default 64
+	MergeBytes    int64         // of memory for them, default 128 MiB or 1/8 of GOMEMLIMIT
 
 	Now   func() gridloom.Millis // wall clock, for the sanity of frames; default time.Now
 	Clock func() time.Time       // for pauses; default time.Now
@@ -56,11 +59,18 @@ func (c *Config) setDefaults() {
 	def(&c.SnapshotEvery, 2*time.Minute)
 	def(&c.TickEvery, 10*time.Second)
 	def(&c.PurgeEvery, time.Minute)
+	def(&c.CompactEvery, 5*time.Second)
 	if c.CommitBytes == 0 {
 		c.CommitBytes = 8 << 20
 	}
 	if c.ProcessBytes == 0 {
 		c.ProcessBytes = min(32<<20, debug.SetMemoryLimit(-1)/16) // -1 only asks
+	}
+	if c.MergeFiles == 0 {
+		c.MergeFiles = 64
+	}
+	if c.MergeBytes == 0 {
+		c.MergeBytes = min(128<<20, debug.SetMemoryLimit(-1)/8)
 	}
 	if c.Window == (window.Config{}) {
 		c.Window = window.Config{Width: gridloom.DefaultWidth, Lateness: gridloom.DefaultLateness, Bridge: gridloom.DefaultBridge}
@@ -102,6 +112,7 @@ type Worker struct {
 	store      *pane.Store
 	metrics    *metrics
 	budget     budget
+	merging    chan struct{}
 	rows       pane.RowPool // of the tails of all partitions
 	partitions []*partition
 }
@@ -109,7 +120,7 @@ type Worker struct {
 // New returns a Worker for all partitions of cfg.
 func New(cfg Config, log Log, heads Heads, store *pane.Store) *Worker {
 	cfg.setDefaults()
-	w := &Worker{cfg: cfg, log: log, heads: heads, store: store}
+	w := &Worker{cfg: cfg, log: log, heads: heads, store: store, merging: make(chan struct{}, 1)}
 	w.budget.limit = cfg.ProcessBytes
 	w.metrics = newMetrics(cfg.Registerer, &w.budget)
 	for id := range cfg.Partitions {

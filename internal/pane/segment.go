@@ -88,3 +88,13 @@ type Where struct {
 
 // span returns the part of time that a row covers: an instant 1 ms.
 func span(length gridloom.Millis) gridloom.Millis { return max(length, 1) }
+
+// MergeBytes returns about how much memory g takes as an input of Merge: its file and
+// one row group of its rows.
+func (g *Segment) MergeBytes() int64 {
+	row := int64(256) // a Reading of 136 bytes, and its columns before
+	if g.Kind == KindPane {
+		row = 448 // a Pane of 248 bytes, and its columns before
+	}
+	return g.Bytes + min(g.Rows, groupRows)*row
+}

@@ -124,6 +124,12 @@ func (s *Store) load(ctx context.Context, kind string, ref gridloom.FileRef) ([]
 	return data, nil
 }
 
+// Check reads a segment's file, past the cache, and compares it with its crc.
+func (s *Store) Check(ctx context.Context, seg Segment) error {
+	_, err := s.load(ctx, string(seg.Kind), gridloom.FileRef{Path: seg.Path, CRC: seg.CRC})
+	return err
+}
+
 // fetchOnce is fetch for a file that is read through and not asked for again: it
 // leaves what the cache holds there.
 func (s *Store) fetchOnce(ctx context.Context, kind string, ref gridloom.FileRef) ([]byte, error) {
