@@ -74,10 +74,8 @@ func runCrash(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	return r.verdict(cfg)
 }
 
-func parseCrash(args []string, stderr io.Writer) (*crashConfig, error) {
-	var c crashConfig
+func crashFlags(c *crashConfig) *flag.FlagSet {
 	fs := flag.NewFlagSet("gridbench crash", flag.ContinueOnError)
-	fs.SetOutput(stderr)
 	fs.IntVar(&c.kills, "kills", 100, "how often to kill the server")
 	fs.IntVar(&c.rate, "rate", 20_000, "readings per second over all connections")
 	fs.DurationVar(&c.minKill, "min-kill", 50*time.Millisecond, "earliest random kill after serving began")
@@ -90,6 +88,13 @@ func parseCrash(args []string, stderr io.Writer) (*crashConfig, error) {
 	fs.IntVar(&c.connections, "connections", 8, "MQTT connections, an agent each")
 	fs.IntVar(&c.meters, "meters", 20, "meters per connection")
 	fs.BoolVar(&c.json, "json", false, "print JSON")
+	return fs
+}
+
+func parseCrash(args []string, stderr io.Writer) (*crashConfig, error) {
+	var c crashConfig
+	fs := crashFlags(&c)
+	fs.SetOutput(stderr)
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}

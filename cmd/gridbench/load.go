@@ -84,10 +84,8 @@ func runLoad(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	return r.print(stdout)
 }
 
-func parseLoad(args []string, stderr io.Writer) (*loadConfig, error) {
-	var c loadConfig
+func loadFlags(c *loadConfig) *flag.FlagSet {
 	fs := flag.NewFlagSet("gridbench load", flag.ContinueOnError)
-	fs.SetOutput(stderr)
 	fs.StringVar(&c.mqtt, "mqtt", "127.0.0.1:1883", "the server's MQTT `address`")
 	fs.StringVar(&c.http, "http", "127.0.0.1:8080", "the server's HTTP `address`; empty: no probes, no lag")
 	fs.IntVar(&c.connections, "connections", 100, "MQTT connections")
@@ -102,6 +100,13 @@ func parseLoad(args []string, stderr io.Writer) (*loadConfig, error) {
 	fs.StringVar(&c.data, "data", "", "data `directory` whose size is reported")
 	fs.DurationVar(&c.commitWait, "commit-wait", 30*time.Second, "how long to wait at the end until everything is committed, so that its cost is counted; 0: do not wait")
 	fs.BoolVar(&c.json, "json", false, "print JSON")
+	return fs
+}
+
+func parseLoad(args []string, stderr io.Writer) (*loadConfig, error) {
+	var c loadConfig
+	fs := loadFlags(&c)
+	fs.SetOutput(stderr)
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}

@@ -15,6 +15,11 @@
 // with what the REST API (rest.go) serves. The checker shares no code with
 // ingest or aggregate: it could not find a mistake that it makes too.
 //
+// gridbench floor (floor.go, floorbroker.go) measures on this machine what package
+// floor knows: the least that each stage can cost, and our stage beside it.
+//
+// process.go starts and ends the programs that any of them needs.
+//
 // docs/benchmarks.md explains flags and JSON keys.
 package main
 
@@ -33,6 +38,7 @@ const usage = `gridbench measures and torments a running gridloom.
 
   gridbench load   publish readings, report throughput, latency and cost
   gridbench crash  kill -9 a server under load, then count what it lost
+  gridbench floor  measure the least that each stage can cost here, and our stages beside it
 
 gridbench COMMAND -h lists the flags; docs/benchmarks.md explains them.
 `
@@ -63,6 +69,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return runLoad(ctx, args[1:], stdout, stderr)
 	case "crash":
 		return runCrash(ctx, args[1:], stdout, stderr)
+	case "floor":
+		return runFloor(ctx, args[1:], stdout, stderr)
+	case floorBroker:
+		return runFloorBroker(ctx, args[1:], os.Stdin, stdout)
 	case "-h", "-help", "--help", "help":
 		fmt.Fprint(stdout, usage)
 		return nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -23,8 +21,7 @@ type server struct {
 
 // A life is one process of the server.
 type life struct {
-	cmd   *exec.Cmd
-	done  chan struct{} // closed when the process has ended
+	*process
 	mqtt  string
 	http  string
 	ready time.Duration // from exec to the first 200 of /readyz
@@ -53,20 +50,16 @@ func (s *server) start(ctx context.Context, fault string) (*life, error) {
 	args := append([]string{"up", "--data", s.data, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"}, s.args...)
 	//nolint:noctx // a life ends when it is killed, which is what is tested
 	cmd := exec.Command(s.binary, args...)
-	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.Env = os.Environ()
 	if fault != "" {
 		cmd.Env = append(cmd.Env, "GRIDLOOM_FAULT="+fault)
 	}
 	begun := time.Now()
-	if err := cmd.Start(); err != nil {
+	p, err := startProcess(cmd, s.log)
+	if err != nil {
 		return nil, err
 	}
-	l := &life{cmd: cmd, done: make(chan struct{})}
-	go func() { // ends with the process, which kill or its own fault ends
-		defer close(l.done)
-		_ = cmd.Wait() // how it ended is asked of ProcessState
-	}()
+	l := &life{process: p}
 	if err := l.awaitReady(ctx, runJSON); err != nil {
 		return l, s.explain(l, err)
 	}
@@ -90,7 +83,7 @@ func (l *life) awaitReady(ctx context.Context, runJSON string) error {
 		if a == nil {
 			if text, err := os.ReadFile(runJSON); err == nil {
 				var r runFile
-				if json.Unmarshal(text, &r) == nil && r.PID == l.cmd.Process.Pid {
+				if json.Unmarshal(text, &r) == nil && r.PID == l.pid() {
 					l.mqtt, l.http = r.MQTT, r.HTTP
 					a = newAPI(r.HTTP)
 				}
@@ -109,44 +102,6 @@ func (l *life) awaitReady(ctx context.Context, runJSON string) error {
 	}
 }
 
-// await returns when the process has ended, d has passed or ctx is done.
-func (l *life) await(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-l.done:
-	case <-ctx.Done():
-	}
-}
-
-func (l *life) ended() bool {
-	select {
-	case <-l.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// stop asks the process to end cleanly.
-func (l *life) stop() {
-	_ = l.cmd.Process.Signal(syscall.SIGTERM) // gone already is seen by await
-}
-
-// kill ends the life as a power cut would and waits until it is gone.
-func (l *life) kill() {
-	// Gone already is as good.
-	_ = l.cmd.Process.Kill()
-	<-l.done
-}
-
-// killed reports whether the process ended by SIGKILL. Requires that done is closed.
-func (l *life) killed() bool {
-	st, ok := l.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return ok && st.Signaled() && st.Signal() == syscall.SIGKILL
-}
-
 // explain adds the last lines of the log to an end that nobody wanted.
 func (s *server) explain(l *life, err error) error {
 	if !l.ended() || l.killed() {
@@ -155,11 +110,4 @@ func (s *server) explain(l *life, err error) error {
 	return fmt.Errorf("%w (%s); it said: %s", err, l.cmd.ProcessState, s.lastWords())
 }
 
-func (s *server) lastWords() string {
-	text, err := os.ReadFile(s.log.Name())
-	if err != nil {
-		return err.Error()
-	}
-	text = bytes.TrimSpace(text)
-	return string(text[max(0, len(text)-1000):])
-}
+func (s *server) lastWords() string { return lastWords(s.log) }
