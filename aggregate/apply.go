@@ -43,6 +43,7 @@ func (p *partition) apply(f *Frame) error {
 	}
 	p.nextSeq = f.Sequence + 1
 	p.lastRef = gridloom.FrameRef{Seq: f.Sequence, CRC: wire.CRC(f.Data)}
+	p.trail.Read(p.lastRef)
 	p.metrics.frames.Inc()
 	return nil
 }

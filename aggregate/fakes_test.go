@@ -54,6 +54,16 @@ func (l *memLog) LastSequence(_ context.Context, partition int) (uint64, error) 
 	return 0, nil
 }
 
+func (l *memLog) LastFrame(ctx context.Context, partition int) (gridloom.FrameRef, error) {
+	seq, err := l.LastSequence(ctx, partition)
+	if err != nil || seq == 0 {
+		return gridloom.FrameRef{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return gridloom.FrameRef{Seq: seq, CRC: wire.CRC(l.frames[seq-1].Data)}, nil
+}
+
 func (l *memLog) Purge(context.Context, map[int]gridloom.Head) error { return nil }
 
 func (l *memLog) Pinned(context.Context, map[int]gridloom.Head) ([]int, error) { return nil, nil }

@@ -63,6 +63,7 @@ type partition struct {
 
 	nextSeq uint64
 	lastRef gridloom.FrameRef
+	trail   protocol.Trail // of frames, lastRef the latest
 	logTime gridloom.Millis
 
 	unsaved       bool // a frame with content was read since the last commit
@@ -254,7 +255,7 @@ func (p *partition) acquire(ctx context.Context) error {
 	}
 	now := p.cfg.Clock()
 	p.lastCommit, p.lastSnapshot, p.lastFrame = now, now, now
-	p.goal, p.caughtUp = goal, protocol.MayAnswer(p.nextSeq, goal)
+	p.goal, p.caughtUp = goal, p.nextSeq > goal
 	p.setCommitted()
 	p.shown.Store(&committed{p.head, p.manifest})
 	return nil
@@ -294,12 +295,11 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 				return err
 			}
 		case ask := <-asks:
-			if !protocol.MayAnswer(p.nextSeq, ask.goal) {
-				p.behind = append(p.behind, ask) // bounded by the queries that are let in at once
-			} else {
-				ask.run(p, nil)
-				p.account()
+			p.behind = append(p.behind, ask) // bounded by the queries that are let in at once
+			if err := p.answerBehind(); err != nil {
+				return err
 			}
+			p.account()
 			continue
 		case r := <-p.saved:
 			if err := p.finishCommit(r); err != nil {
@@ -331,17 +331,35 @@ func (p *partition) applyNext() error {
 	}
 	f.Data = nil
 	p.batch = p.batch[1:]
-	p.caughtUp = p.caughtUp || protocol.MayAnswer(p.nextSeq, p.goal)
+	p.caughtUp = p.caughtUp || p.nextSeq > p.goal
 	p.lastFrame = p.cfg.Clock()
-	p.behind = slices.DeleteFunc(p.behind, func(q question) bool {
-		if !protocol.MayAnswer(p.nextSeq, q.goal) {
-			return false
-		}
-		q.run(p, nil)
-		return true
-	})
+	if err := p.answerBehind(); err != nil {
+		return err
+	}
 	p.account()
 	return nil
+}
+
+// answerBehind answers the questions whose frames have been read. It fails if one of
+// them shows that the log was rolled back.
+func (p *partition) answerBehind() error {
+	var lost error
+	p.behind = slices.DeleteFunc(p.behind, func(q question) bool {
+		ok, err := protocol.MayAnswer(&p.trail, p.nextSeq, q.goal)
+		if errors.Is(err, gridloom.ErrCorrupt) {
+			lost = fmt.Errorf("partition %d: %w", p.id, err)
+			return false
+		}
+		if !ok && err == nil {
+			return false
+		}
+		q.run(p, err)
+		return true
+	})
+	if lost != nil {
+		p.logLost.Store(&lost)
+	}
+	return lost
 }
 
 // release finishes the commit in flight and makes a last one with a snapshot, so

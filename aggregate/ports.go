@@ -26,6 +26,8 @@ type Reader interface {
 type Log interface { //nolint:interfacebloat // one log; splitting it would name the same thing twice
 	Follow(ctx context.Context, partition int, head gridloom.Head) (Reader, error)
 	LastSequence(ctx context.Context, partition int) (uint64, error)
+	// LastFrame names the frame of LastSequence; the zero value if there is none.
+	LastFrame(ctx context.Context, partition int) (gridloom.FrameRef, error)
 	Append(ctx context.Context, partition int, frame []byte) (uint64, error)
 	Purge(ctx context.Context, heads map[int]gridloom.Head) error
 	// Pinned names the partitions whose heads keep Purge from going on.
@@ -33,7 +35,8 @@ type Log interface { //nolint:interfacebloat // one log; splitting it would name
 }
 
 // Heads is the compare-and-set register of every partition. LoadHead fails with
-// ErrNotFound where there is none; SwapHead fails with ErrFenced when another
+// ErrNotFound where there is none, and tells the revision that a removed one has left,
+// for SwapHead; else CreateHead makes the first. SwapHead fails with ErrFenced when another
 // owner was first, and succeeds when the stored head turns out to be this one.
 type Heads interface {
 	LoadHead(ctx context.Context, partition int) (gridloom.Head, uint64, error)

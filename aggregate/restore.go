@@ -27,7 +27,11 @@ func (p *partition) claim(ctx context.Context) error {
 		}
 		p.cfg.Fault("claim.loaded")
 		h = protocol.First(p.cfg.Generation, p.id, p.cfg.StreamCreated, me, p.cfg.NewID())
-		rev, err = p.heads.CreateHead(ctx, h)
+		if rev == 0 {
+			rev, err = p.heads.CreateHead(ctx, h)
+		} else { // of a head that was removed: whatever has come there since, fences this one
+			rev, err = p.heads.SwapHead(ctx, h, rev)
+		}
 		if err != nil {
 			return fmt.Errorf("create head: %w", err)
 		}
@@ -53,6 +57,7 @@ func (p *partition) claim(ctx context.Context) error {
 // raw rows after the snapshot.
 func (p *partition) restore(ctx context.Context) error {
 	p.nextSeq, p.lastRef, p.logTime = p.head.NextSeq, p.head.LastRef, p.head.LogTime
+	p.trail = protocol.TrailFrom(p.lastRef)
 	p.forget()
 	p.sinceSnapshot = 0
 	w := p.cfg.Window

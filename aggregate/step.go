@@ -88,11 +88,17 @@ func (m *Machine) Finish() error {
 	return m.p.finishCommit(r)
 }
 
-// Answer answers a question that was asked when the log's last sequence of the
-// partition was goal. ErrUnavailable: the machine has not read so far yet.
-func (m *Machine) Answer(goal uint64, sel pane.Selector) (*pane.Tail, error) {
-	if p := m.p; !p.caughtUp || !protocol.MayAnswer(p.nextSeq, goal) {
-		return nil, fmt.Errorf("%w: partition %d is read to %d, asked for %d", gridloom.ErrUnavailable, p.id, p.nextSeq, max(goal, p.goal))
+// Answer answers a question that was asked when goal was the partition's last frame in
+// the log. ErrUnavailable: the machine has not read so far yet, or so much further that
+// it is to be asked anew. ErrCorrupt: the log was rolled back since it was read.
+func (m *Machine) Answer(goal gridloom.FrameRef, sel pane.Selector) (*pane.Tail, error) {
+	p := m.p
+	ok, err := protocol.MayAnswer(&p.trail, p.nextSeq, goal)
+	if err != nil {
+		return nil, fmt.Errorf("partition %d: %w", p.id, err)
 	}
-	return m.p.answer(sel)
+	if !ok || !p.caughtUp {
+		return nil, fmt.Errorf("%w: partition %d is read to %d, asked for %d", gridloom.ErrUnavailable, p.id, p.nextSeq, max(goal.Seq, p.goal))
+	}
+	return p.answer(sel)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
 	"github.com/gridloom/gridloom/aggregate/window"
 	"github.com/gridloom/gridloom/internal/pane"
 )
@@ -184,18 +186,31 @@ func (w *Worker) purge(ctx context.Context) {
 // when it was asked: what a device got a PUBACK for is in the answer. It does not wait longer than ctx, where f may still run, nor for
 // a partition that is being released.
 func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, error)) (T, error) {
+	var none T
+	if id < 0 || id >= len(w.partitions) {
+		return none, fmt.Errorf("%w: partition %d of %d", gridloom.ErrNotFound, id, len(w.partitions))
+	}
+	var before gridloom.FrameRef
+	for {
+		goal, err := w.log.LastFrame(ctx, id)
+		if err != nil {
+			return none, fmt.Errorf("partition %d: %w", id, err)
+		}
+		v, err := askFor(ctx, w, id, goal, f)
+		if !errors.Is(err, protocol.ErrOvertaken) || goal == before {
+			return v, err
+		}
+		before = goal // the owner has read much since: ask it for what is the last frame now
+	}
+}
+
+// askFor is ask for what the log holds up to goal.
+func askFor[T any](ctx context.Context, w *Worker, id int, goal gridloom.FrameRef, f func(*partition) (T, error)) (T, error) {
 	type answer struct {
 		v   T
 		err error
 	}
 	var none T
-	if id < 0 || id >= len(w.partitions) {
-		return none, fmt.Errorf("%w: partition %d of %d", gridloom.ErrNotFound, id, len(w.partitions))
-	}
-	goal, err := w.log.LastSequence(ctx, id)
-	if err != nil {
-		return none, fmt.Errorf("partition %d: %w", id, err)
-	}
 	done := make(chan answer, 1)
 	run := func(p *partition, err error) {
 		if ctx.Err() != nil {
@@ -227,9 +242,9 @@ func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, e
 	}
 }
 
-// question is what ask wants done once the frame of sequence goal has been read.
+// question is what ask wants done once the frame goal has been read.
 type question struct {
-	goal uint64
+	goal gridloom.FrameRef
 	run  func(*partition, error)
 }
 

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -93,15 +94,22 @@ func (s *Stream) deadline(ctx context.Context) (context.Context, context.CancelF
 	return context.WithTimeout(ctx, s.cfg.AppendTimeout)
 }
 
-// LastSequence returns the sequence of the last frame of a partition, 0 if it has
-// none. It is asked from the stream's leader.
-func (s *Stream) LastSequence(ctx context.Context, partition int) (uint64, error) {
+// LastFrame names the last frame of a partition, the zero value if it has none, asked
+// from the leader.
+func (s *Stream) LastFrame(ctx context.Context, partition int) (gridloom.FrameRef, error) {
 	if err := s.checkPartition(partition); err != nil {
-		return 0, err
+		return gridloom.FrameRef{}, err
 	}
 	m, err := s.frames.GetLastMsgForSubject(ctx, s.layout.subject(partition))
 	if err != nil {
-		return notFoundIs(uint64(0), fmt.Sprintf("last frame of partition %d", partition), err)
+		return notFoundIs(gridloom.FrameRef{}, fmt.Sprintf("last frame of partition %d", partition), err)
 	}
-	return m.Sequence, nil
+	return gridloom.FrameRef{Seq: m.Sequence, CRC: crc32.Checksum(m.Data, castagnoli)}, nil
+}
+
+// LastSequence returns the sequence of the last frame of a partition, 0 if it has
+// none. It is asked from the stream's leader.
+func (s *Stream) LastSequence(ctx context.Context, partition int) (uint64, error) {
+	last, err := s.LastFrame(ctx, partition)
+	return last.Seq, err
 }

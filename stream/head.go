@@ -25,7 +25,8 @@ const (
 const kvOperation = "KV-Operation" // header of a KV delete or purge marker
 
 // LoadHead returns a partition's head and its revision, asked from the leader.
-// ErrNotFound: there is none. ErrCorrupt: it does not read, is of a newer format,
+// ErrNotFound: there is none; the revision is then 0, or what a removed head has left,
+// for SwapHead. ErrCorrupt: it does not read, is of a newer format,
 // or the bucket itself is gone. ErrUnavailable: NATS did not answer.
 func (s *Stream) LoadHead(ctx context.Context, partition int) (gridloom.Head, uint64, error) {
 	if err := s.checkPartition(partition); err != nil {
@@ -66,10 +67,11 @@ func (s *Stream) loadHead(ctx context.Context, partition int) (*gridloom.Head, u
 }
 
 // CreateHead stores the first head of h's partition and returns its revision.
-// ErrFenced: there is one already that is not h (by commit id). A caller makes sure
+// ErrFenced: there is one already that is not h (by commit id), or was: where LoadHead
+// tells what a removed head has left, SwapHead replaces that. A caller makes sure
 // first that the store holds no file of the partition.
 func (s *Stream) CreateHead(ctx context.Context, h gridloom.Head) (uint64, error) {
-	return s.swap(ctx, h, 0, true)
+	return s.swap(ctx, h, 0)
 }
 
 // SwapHead replaces the head of h's partition if it still has the given revision,
@@ -83,10 +85,10 @@ func (s *Stream) SwapHead(ctx context.Context, h gridloom.Head, revision uint64)
 	if revision == 0 {
 		return 0, fmt.Errorf("%w: swap head of partition %d: revision 0 is none", gridloom.ErrInvalid, h.Partition)
 	}
-	return s.swap(ctx, h, revision, false)
+	return s.swap(ctx, h, revision)
 }
 
-func (s *Stream) swap(ctx context.Context, h gridloom.Head, revision uint64, create bool) (uint64, error) {
+func (s *Stream) swap(ctx context.Context, h gridloom.Head, revision uint64) (uint64, error) {
 	op := fmt.Sprintf("swap head of partition %d", h.Partition)
 	data, err := s.encodeHead(h)
 	if err != nil {
@@ -106,16 +108,13 @@ func (s *Stream) swap(ctx context.Context, h gridloom.Head, revision uint64, cre
 		if !isConflict(err) && !isLost(err) && !errors.Is(kind(err), gridloom.ErrUnavailable) {
 			return 0, kindOf(op, err)
 		}
-		rev, again, errBack := s.readBack(ctx, &h, revision, create)
+		rev, again, errBack := s.readBack(ctx, &h, revision)
 		if errBack == nil && !again {
 			s.met.swaps.WithLabelValues("read_back").Inc()
 			return rev, nil
 		}
 		if errBack != nil && !errors.Is(errBack, gridloom.ErrUnavailable) {
 			return 0, fmt.Errorf("%s: %w", op, errBack)
-		}
-		if again && create {
-			revision = rev // of a delete marker
 		}
 		s.met.swaps.WithLabelValues("repeated").Inc()
 		if !wait(ctx, swapPause) {
@@ -140,16 +139,16 @@ func (s *Stream) putHead(ctx context.Context, partition int, data []byte, revisi
 }
 
 // readBack decides a put whose outcome is a conflict or unknown: (revision, false)
-// if it is stored, again if the head is still the expected one, ErrFenced if it is
-// somebody else's.
-func (s *Stream) readBack(ctx context.Context, h *gridloom.Head, revision uint64, create bool) (rev uint64, again bool, err error) {
+// if it is stored, again if nothing has been put since the expected one, ErrFenced if
+// somebody else has put a head or removed it.
+func (s *Stream) readBack(ctx context.Context, h *gridloom.Head, revision uint64) (rev uint64, again bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, min(swapTry, s.cfg.AppendTimeout))
 	defer cancel()
 	there, rev, err := s.loadHead(ctx, h.Partition)
 	if err != nil {
 		return 0, false, err
 	}
-	if outcome := protocol.ReadBack(h, revision, create, there, rev); outcome != protocol.Fenced {
+	if outcome := protocol.ReadBack(h, revision, there, rev); outcome != protocol.Fenced {
 		return rev, outcome == protocol.Again, nil
 	}
 	s.met.swaps.WithLabelValues("fenced").Inc()

@@ -112,8 +112,13 @@ func TestDeletedHeadCanBeCreatedAgain(t *testing.T) {
 	if _, err := s.SwapHead(ctx, newHead(s, 0, "c1"), rev); !errors.Is(err, gridloom.ErrFenced) {
 		t.Errorf("SwapHead of a deleted head = %v, want ErrFenced", err)
 	}
-	if _, err := s.CreateHead(ctx, newHead(s, 0, "c2")); err != nil {
-		t.Errorf("CreateHead over a delete marker: %v", err)
+	// One that was about to create the first head must look at the store anew.
+	if _, err := s.CreateHead(ctx, newHead(s, 0, "c2")); !errors.Is(err, gridloom.ErrFenced) {
+		t.Errorf("CreateHead of a deleted head = %v, want ErrFenced", err)
+	}
+	_, rev, _ = s.LoadHead(ctx, 0)
+	if _, err := s.SwapHead(ctx, newHead(s, 0, "c3"), rev); err != nil {
+		t.Errorf("SwapHead over a delete marker: %v", err)
 	}
 }
 

@@ -41,7 +41,8 @@ func (m *Margin) fill() {
 // yields.
 //
 // ErrInvalid: a partition is missing in committed. ErrNotFound: it has no head.
-// ErrCorrupt: a head is of another stream. In each case nothing is purged.
+// ErrCorrupt: the log is not the one that a head was read from. In each case nothing
+// is purged.
 func (s *Stream) Purge(ctx context.Context, committed map[int]gridloom.Head) error {
 	bound := uint64(math.MaxUint64)
 	for p := range s.layout.Partitions {
@@ -72,6 +73,14 @@ func (s *Stream) Purge(ctx context.Context, committed map[int]gridloom.Head) err
 		}
 		if bound, err = protocol.PurgeBound(bound, &h, info.Created); err != nil {
 			return err
+		}
+		// Of a log that was rolled back, the bound would take frames that nobody has read.
+		pos, err := protocol.PositionOf(&h)
+		if err == nil {
+			err = s.verify(ctx, p, pos)
+		}
+		if err != nil {
+			return fmt.Errorf("purge: %w", err)
 		}
 	}
 	if bound <= info.State.FirstSeq {

@@ -175,3 +175,20 @@ func TestQuietPartitionIsSaidToPinTheLog(t *testing.T) {
 		t.Errorf("after a tick the log begins at %d, want 10", got)
 	}
 }
+
+// TestPurgeLeavesALogThatWasRolledBack: what has come since at the places of frames that
+// a head has read was read by nobody.
+func TestPurgeLeavesALogThatWasRolledBack(t *testing.T) {
+	srv := streamtest.Start(t, streamtest.Partitions(1))
+	f := newFleet(t, srv.Stream)
+	for range 10 {
+		mustAppend(t, srv.Stream, 0, "frame")
+	}
+	f.commit(0, 9, "what the log held before")
+	if err := srv.Stream.Purge(testContext(t), f.heads); !errors.Is(err, gridloom.ErrCorrupt) {
+		t.Errorf("Purge = %v, want ErrCorrupt", err)
+	}
+	if got := firstSequence(t, srv.Stream); got != 1 {
+		t.Errorf("the log begins at %d, want 1", got)
+	}
+}

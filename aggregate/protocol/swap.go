@@ -14,18 +14,15 @@ const (
 
 // ReadBack decides a put of mine whose answer was a conflict or was lost, from the
 // head that is there now (nil: none) at revision. expected is the revision that the
-// put replaces. A put that creates the first head replaces none, or what a removed
-// one has left behind.
+// put replaces; that of a key without a head is 0, or what the removal of one left
+// behind. A head that was removed since the put was decided on is never replaced: by
+// then the store may hold files of it.
 //
 // Stored does not tell a put from its repetition, and need not: both carry one
 // commit id and one expected revision, so at most one of them is ever stored.
-func ReadBack(mine *gridloom.Head, expected uint64, create bool, there *gridloom.Head, revision uint64) Outcome {
+func ReadBack(mine *gridloom.Head, expected uint64, there *gridloom.Head, revision uint64) Outcome {
 	switch {
-	case there == nil && create:
-		return Again
-	case there == nil:
-		return Fenced
-	case there.CommitID == mine.CommitID:
+	case there != nil && there.CommitID == mine.CommitID:
 		return Stored
 	case revision == expected:
 		return Again

@@ -63,7 +63,7 @@ func repairHeads(ctx context.Context, dir *dataDir, stdout io.Writer) error {
 	restored := 0
 	for _, f := range found {
 		id := f.manifest.Head.Partition
-		_, _, err := s.LoadHead(ctx, id)
+		_, rev, err := s.LoadHead(ctx, id)
 		if err == nil {
 			fmt.Fprintf(stdout, "partition %d has its head: left as it is\n", id)
 			continue
@@ -75,7 +75,12 @@ func repairHeads(ctx context.Context, dir *dataDir, stdout io.Writer) error {
 		h.Manifest = f.ref
 		h.Epoch = f.topEpoch + 1
 		h.Owner, h.CommitID = "repair", "repair-"+strconv.FormatUint(h.Epoch, 10)
-		if _, err := s.CreateHead(ctx, h); err != nil {
+		if rev == 0 {
+			_, err = s.CreateHead(ctx, h)
+		} else { // of the head that was removed
+			_, err = s.SwapHead(ctx, h, rev)
+		}
+		if err != nil {
 			return fmt.Errorf("partition %d: %w", id, err)
 		}
 		fmt.Fprintf(stdout, "partition %d restored from %s: epoch %d, next sequence %d\n", id, f.ref.Path, h.Epoch, h.NextSeq)
