@@ -187,3 +187,52 @@ func TestFullDiskIsUnavailableAndLeavesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestADirectoryOfAnEarlierAttemptBecomesDurable: who made it may have ended, or failed,
+// before he synced its parent, and everything in it hangs on that name.
+func TestADirectoryOfAnEarlierAttemptBecomesDurable(t *testing.T) {
+	for n := 1; ; n++ {
+		f := faultfs.New()
+		f.Inject(faultfs.FailAt(n, syscall.EIO))
+		err := blob.MkdirAll(f, "/var/lib/gridloom", 0o700)
+		f.Inject(nil)
+		if err := blob.MkdirAll(f, "/var/lib/gridloom", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		f.LosePower()
+		if _, err := f.Stat("/var/lib/gridloom"); err != nil {
+			t.Errorf("change %d failed and MkdirAll was called again; after a power loss: %v", n, err)
+		}
+		if err == nil {
+			return // every change had its turn
+		}
+	}
+}
+
+// TestMkdirAllBelowWhatCannotBeSynced: the parent of a mount point may lie on a file
+// system that knows no fsync.
+func TestMkdirAllBelowWhatCannotBeSynced(t *testing.T) {
+	for _, why := range []error{syscall.EINVAL, syscall.EROFS, syscall.EACCES} {
+		f := faultfs.New()
+		if err := f.Mkdir("/data", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		f.Inject(func(op faultfs.Op) error {
+			if op.Kind == faultfs.SyncDir {
+				return why
+			}
+			return nil
+		})
+		if err := blob.MkdirAll(f, "/data", 0o700); err != nil {
+			t.Errorf("SyncDir fails with %v: MkdirAll = %v", why, err)
+		}
+	}
+	f := faultfs.New()
+	if err := f.Mkdir("/data", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f.Inject(faultfs.FailAt(1, syscall.EIO))
+	if err := blob.MkdirAll(f, "/data", 0o700); !errors.Is(err, syscall.EIO) {
+		t.Errorf("MkdirAll = %v, want EIO: whether the name is durable is not known", err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // FS is the part of package os on which stored files depend: OS{} in production,
@@ -92,12 +93,16 @@ func (OS) SyncDir(name string) error {
 }
 
 // MkdirAll makes dir and its missing parents, and makes each new name durable by
-// syncing the directory that it stands in.
+// syncing the directory that it stands in. So is the name of the first directory that
+// is there already: whoever made it may have ended before he synced it.
 func MkdirAll(fsys FS, dir string, perm fs.FileMode) error {
 	dir = filepath.Clean(dir)
 	if info, err := fsys.Stat(dir); err == nil {
 		if !info.IsDir() {
 			return &fs.PathError{Op: "mkdir", Path: dir, Err: errors.New("is a file, not a directory")}
+		}
+		if err := fsys.SyncDir(filepath.Dir(dir)); !cannotHold(err) {
+			return err
 		}
 		return nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -114,6 +119,13 @@ func MkdirAll(fsys FS, dir string, perm fs.FileMode) error {
 		return err
 	}
 	return fsys.SyncDir(parent)
+}
+
+// cannotHold reports whether a directory that fails to sync so is one in which nothing
+// can have been made by us: it may not be opened, or it lies on a file system that is
+// read-only or cannot be synced at all, such as squashfs below a mount point.
+func cannotHold(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported)
 }
 
 // ReadFile returns the whole content of a file of at most limit bytes.
