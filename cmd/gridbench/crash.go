@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -150,13 +149,9 @@ func (t *torment) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	binary := t.cfg.server
-	if binary == "" {
-		binary = filepath.Join(t.dir, "gridloom")
-		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/gridloom/gridloom/cmd/gridloom")
-		if text, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build gridloom: %w: %s", err, text)
-		}
+	binary, err := serverBinary(ctx, t.cfg.server, t.dir)
+	if err != nil {
+		return err
 	}
 	log, err := os.Create(filepath.Join(t.dir, "server.log"))
 	if err != nil {

@@ -51,6 +51,7 @@ func TestDocsNameEveryFlagAndKey(t *testing.T) {
 	}
 	f("load", loadFlags(&loadConfig{}), loadReport{})
 	f("crash", crashFlags(&crashConfig{}), crashReport{})
+	f("compare ingest", compareFlags(&compareConfig{}), compareReport{}, stackFigure{})
 	f("floor", floorFlags(&floorConfig{}), floorReport{}, figure{})
 }
 

@@ -18,6 +18,10 @@
 // gridbench floor (floor.go, floorbroker.go) measures on this machine what package
 // floor knows: the least that each stage can cost, and our stage beside it.
 //
+// gridbench compare ingest (compare.go) lets whole stacks (stack.go), ours and those
+// that are used instead (peers.go), take the same load in turns; subscriber.go is the
+// cheapest there can be behind a broker.
+//
 // process.go starts and ends the programs that any of them needs.
 //
 // docs/benchmarks.md explains flags and JSON keys.
@@ -38,6 +42,8 @@ const usage = `gridbench measures and torments a running gridloom.
 
   gridbench load   publish readings, report throughput, latency and cost
   gridbench crash  kill -9 a server under load, then count what it lost
+  gridbench compare ingest
+                   run gridloom and what is used instead in turns
   gridbench floor  measure the least that each stage can cost here, and our stages beside it
 
 gridbench COMMAND -h lists the flags; docs/benchmarks.md explains them.
@@ -71,6 +77,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return runCrash(ctx, args[1:], stdout, stderr)
 	case "floor":
 		return runFloor(ctx, args[1:], stdout, stderr)
+	case "compare":
+		return runCompare(ctx, args[1:], stdout, stderr)
 	case floorBroker:
 		return runFloorBroker(ctx, args[1:], os.Stdin, stdout)
 	case "-h", "-help", "--help", "help":

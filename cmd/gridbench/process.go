@@ -70,6 +70,13 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// end asks the process to end and kills it if it takes longer than d.
+func (p *process) end(d time.Duration) {
+	p.stop()
+	p.await(context.Background(), d)
+	p.kill()
+}
+
 // killed reports whether the process ended by SIGKILL. Requires that done is closed.
 func (p *process) killed() bool {
 	st, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)

@@ -26,8 +26,9 @@ const (
 // dialTimeout bounds connecting and waiting for the CONNACK.
 const dialTimeout = 5 * time.Second
 
-// maxAnswerBytes bounds a packet from the server: it sends only short ones to a publisher.
-const maxAnswerBytes = 1 << 16
+// maxAnswerBytes bounds a packet from the server: short ones to a publisher, to a
+// subscriber what gridbench published itself.
+const maxAnswerBytes = 1 << 20
 
 // appendConnect appends a CONNECT for a clean session without will or keep-alive.
 func appendConnect(dst []byte, clientID string) []byte {

@@ -19,6 +19,19 @@ type server struct {
 	log    *os.File // what all lives print
 }
 
+// serverBinary returns the path that was given, or builds the server of this module into dir.
+func serverBinary(ctx context.Context, given, dir string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	path := filepath.Join(dir, "gridloom")
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/gridloom/gridloom/cmd/gridloom")
+	if text, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build gridloom: %w: %s", err, text)
+	}
+	return path, nil
+}
+
 // A life is one process of the server.
 type life struct {
 	*process
