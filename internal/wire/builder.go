@@ -6,8 +6,8 @@ import (
 	"github.com/gridloom/gridloom"
 )
 
-// Builder gathers the rows of a partition's open frame. The zero value is ready.
-// Not safe for concurrent use.
+// Builder gathers rows of several Columns in one, such as the batch that an agent
+// has open. The zero value is ready. Not safe for concurrent use.
 type Builder struct {
 	columns Columns
 	bytes   int

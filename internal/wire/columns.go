@@ -30,6 +30,7 @@ type Columns struct {
 
 	room                    int // rows for which all columns have memory, at least
 	meters, agents, serials interner
+	lastMeter               uint32 // index in meters of the one before
 	scratch                 scratch
 }
 
@@ -110,20 +111,27 @@ func (c *Columns) grow(n int) {
 func roomFor[T any](s []T, n int) []T { return slices.Grow(s, max(0, n-len(s))) }
 
 // AddMeter returns the index of a meter in Meters, appending it where it is new.
-func (c *Columns) AddMeter(id string) uint32 { return add(&c.meters, &c.Meters, id) }
+func (c *Columns) AddMeter(id string) uint32 {
+	return c.meters.place(after(&c.meters, &c.lastMeter, id), &c.Meters)
+}
 
 // AddMeterBytes is AddMeter for an id in a buffer, which is not kept. It returns
 // ErrInvalid, and adds nothing, if the id is not one that CheckMeter accepts; an
 // id that c has seen costs neither the check nor an allocation.
 func (c *Columns) AddMeterBytes(id []byte) (uint32, error) {
-	if i, ok := c.meters.known[string(id)]; ok {
-		return c.meters.place(i, &c.Meters), nil
+	i, ok := guess(&c.meters, c.lastMeter, id)
+	if !ok {
+		if i, ok = c.meters.known[string(id)]; !ok {
+			s := string(id)
+			if err := CheckMeter(s); err != nil {
+				return 0, err
+			}
+			i = c.meters.learn(s)
+		}
+		c.meters.followed(c.lastMeter, i)
 	}
-	s := string(id)
-	if err := CheckMeter(s); err != nil {
-		return 0, err
-	}
-	return add(&c.meters, &c.Meters, s), nil
+	c.lastMeter = i
+	return c.meters.place(i, &c.Meters), nil
 }
 
 // AddAgent returns the index of an agent in Agents, appending it where it is new.

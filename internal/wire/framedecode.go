@@ -15,10 +15,9 @@ import (
 // The error is a kind of ErrCorrupt; where it is ErrNewer, the info says of which
 // kind the frame is.
 func DecodeFrame(data []byte, c *Columns) (FrameInfo, error) {
-	old := c.Meters // where the frame before this one had its meters
 	c.Reset()
 	var f frame
-	if err := f.read(data, c, old); err != nil {
+	if err := f.read(data, c); err != nil {
 		return f.info, err
 	}
 	if err := f.check(); err != nil {
@@ -47,10 +46,8 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: frame: %s", gridloom.ErrCorrupt, fmt.Sprintf(format, args...))
 }
 
-// read finds the fields and decodes the tables. old is the memory of Meters with
-// what it held before: a partition's frames name much the same meters, and where
-// one stands at the same place comparing is cheaper than looking it up.
-func (f *frame) read(data []byte, c *Columns, old []string) error {
+// read finds the fields and decodes the tables.
+func (f *frame) read(data []byte, c *Columns) error {
 	s := &c.scratch
 	s.ids, s.shapes, s.shapeRows = s.ids[:0], s.shapes[:0], s.shapeRows[:0]
 	var newer error // what only a newer gridloom knows; it matters if the frame is whole
@@ -71,11 +68,7 @@ func (f *frame) read(data []byte, c *Columns, old []string) error {
 		}
 		switch n {
 		case frameMeter:
-			if i := len(c.Meters); i < len(old) && old[i] == string(fd.bytes) {
-				c.Meters = append(c.Meters, old[i])
-				continue
-			}
-			c.Meters = append(c.Meters, c.meters.text(fd.bytes))
+			c.Meters = append(c.Meters, c.meters.entries[after(&c.meters, &c.lastMeter, fd.bytes)].s)
 		case frameAgent:
 			c.Agents = append(c.Agents, c.agents.text(fd.bytes))
 		case frameSerial:

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 // Wire types of Protocol Buffers.
@@ -35,6 +36,15 @@ func putUvarint(b []byte, v uint64) int {
 	}
 	binary.LittleEndian.PutUint64(b, spread(v))
 	return sizeUvarint(v)
+}
+
+// appendUvarint is binary.AppendUvarint without a branch on the length.
+func appendUvarint(b []byte, v uint64) []byte {
+	n := len(b)
+	if cap(b)-n < maxVarint {
+		b = slices.Grow(b, max(maxVarint, n))
+	}
+	return b[:n+putUvarint(b[n:n+maxVarint], v)]
 }
 
 // sizeUvarint returns the length of v as a varint: bits/7 rounded up, 1 for 0.
