@@ -37,6 +37,7 @@ type BridgeConfig struct {
 	Generation uint32 // of the log's layout
 
 	MaxFrameBytes    int           // a frame is sealed at this estimate of its size; 256 KiB
+	AppendsAtOnce    int           // frames that are stored at once, over all partitions; one per partition
 	MaxInFlightBytes int64         // payload bytes taken and not yet answered, over all senders; 64 MiB
 	AppendTimeout    time.Duration // of one attempt to store; 10 s
 	OutageWait       time.Duration // how long one frame is offered again to a log that is unavailable, and how long a sender waits for room meanwhile; 5 s
@@ -52,7 +53,7 @@ func (c *BridgeConfig) Validate() error {
 	if c.Partitions < 1 {
 		return fmt.Errorf("%w: ingest: Partitions is %d, want at least 1", gridloom.ErrInvalid, c.Partitions)
 	}
-	if c.MaxFrameBytes < 0 || c.MaxInFlightBytes < 0 || c.AppendTimeout < 0 || c.OutageWait < 0 || c.FinishTimeout < 0 {
+	if c.MaxFrameBytes < 0 || c.AppendsAtOnce < 0 || c.MaxInFlightBytes < 0 || c.AppendTimeout < 0 || c.OutageWait < 0 || c.FinishTimeout < 0 {
 		return fmt.Errorf("%w: ingest: a bound of BridgeConfig is negative", gridloom.ErrInvalid)
 	}
 	orDefault(&c.MaxFrameBytes, 256<<10)
@@ -120,6 +121,7 @@ type Bridge struct {
 	scratch sync.Pool // of *scratch
 	lanes   []*lane   // one per partition
 	rejects *lane
+	turns   chan struct{} // holds one per lane that stores; nil if all may
 	closing chan struct{} // closed when Run's context ends: nothing new is taken
 	store   Rejects
 	log     Log
@@ -137,6 +139,9 @@ func New(cfg BridgeConfig, log Log, rejects Rejects) (*Bridge, error) {
 		b.lanes = append(b.lanes, newLane(b, p))
 	}
 	b.rejects = newLane(b, rejectsLane)
+	if n := cfg.AppendsAtOnce; n > 0 && n < cfg.Partitions {
+		b.turns = make(chan struct{}, n)
+	}
 	return b, nil
 }
 

@@ -46,9 +46,10 @@ func (n *tally) encoding() int {
 	return 0
 }
 
-// openFrame is what gathers for the next turn: rows of a partition, or rejects.
+// openFrame is what gathers for the next turn beside the rows: the messages that
+// wait for it, and rejects.
 type openFrame struct {
-	rows        wire.Builder
+	readings    int // of the sealed frame
 	rejects     []gridloom.Reject
 	rejectBytes int // estimate of rejects as stored
 	tickets     []ticket
@@ -78,10 +79,7 @@ func (f *openFrame) reject(r gridloom.Reject) {
 	f.rejectBytes += rejectOverhead + len(r.Topic) + len(r.Detail) + len(r.Payload)
 }
 
-func (f *openFrame) size() int { return f.rows.Bytes() + f.rejectBytes }
-
 func (f *openFrame) reset() {
-	f.rows.Reset()
 	clear(f.rejects)
 	clear(f.tickets)
 	f.rejects, f.tickets, f.rejectBytes = f.rejects[:0], f.tickets[:0], 0
@@ -98,13 +96,15 @@ type lane struct {
 	problem   atomic.Pointer[string]
 
 	mu     sync.Mutex
-	open   *openFrame    // gathers; guarded by mu
-	room   chan struct{} // nil, or closed when open is sealed: senders wait on it
-	closed bool          // run has ended: nothing can be stored any more
+	rows   wire.FrameBuilder // of what gathers; guarded by mu
+	open   *openFrame        // gathers; guarded by mu
+	room   chan struct{}     // nil, or closed when open is sealed: senders wait on it
+	closed bool              // run has ended: nothing can be stored any more
 
 	// owned by run:
 	spare   *openFrame
 	buf     []byte   // the encoded frame
+	turn    bool     // l holds one of the bridge's turns
 	senders []sender // those that have something to send
 }
 
@@ -116,16 +116,14 @@ func newLane(b *Bridge, partition int) *lane {
 	if partition != rejectsLane {
 		l.name = strconv.Itoa(partition)
 	}
-	l.open.reset()
-	l.spare.reset()
 	return l
 }
 
 // enter locks l with room in its open frame, waiting for that as w says. The
-// caller appends to l.open, a ticket included, and calls leave.
+// caller appends to l.rows and l.open, a ticket included, and calls leave.
 func (l *lane) enter(w *wait) error {
 	l.mu.Lock()
-	for l.open.size() >= l.bridge.cfg.MaxFrameBytes && !l.closed {
+	for len(l.open.tickets) > 0 && l.rows.Bytes()+l.open.rejectBytes >= l.bridge.cfg.MaxFrameBytes && !l.closed {
 		if l.room == nil {
 			l.room = make(chan struct{})
 		}
@@ -155,8 +153,8 @@ func (l *lane) leave() {
 	}
 }
 
-// seal returns what has gathered and lets the next frame gather; nil if there is
-// nothing. If last is true, nothing can enter after that.
+// seal returns what has gathered, its rows encoded in l.buf, and lets the next
+// frame gather; nil if there is nothing. If last is true, nothing can enter after that.
 func (l *lane) seal(last bool) *openFrame {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -170,6 +168,9 @@ func (l *lane) seal(last bool) *openFrame {
 	}
 	f := l.open
 	l.open, l.spare = l.spare, nil
+	if f.readings = l.rows.Len(); f.readings > 0 {
+		l.buf = l.rows.Seal(l.buf[:0], wire.FrameInfo{Kind: wire.KindReadings, Generation: l.bridge.cfg.Generation, Partition: l.partition})
+	}
 	return f
 }
 

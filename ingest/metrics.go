@@ -142,5 +142,5 @@ func (m *metrics) frameStored(l *lane, f *openFrame, d time.Duration) {
 	}
 	m.frames.Inc()
 	m.frameBytes.Add(float64(len(l.buf)))
-	m.readings.Add(float64(f.rows.Columns().Len()))
+	m.readings.Add(float64(f.readings))
 }

@@ -28,13 +28,14 @@ type scratch struct {
 	nbad    int
 	bad     []gridloom.Reject
 
-	partition []int32 // of each meter of out
-	rows      [][]int32
-	touched   []int32
+	partition []int32      // of each meter of out
+	runs      [][]wire.Run // by partition, each of one meter and at most rowsPerTurn rows
+	touched   []int32      // partitions that have runs
+	last      []uint32     // by partition, see wire.FrameBuilder.Append
 }
 
 func newScratch(b *Bridge) *scratch {
-	s := &scratch{bridge: b, rows: make([][]int32, b.cfg.Partitions)}
+	s := &scratch{bridge: b, runs: make([][]wire.Run, b.cfg.Partitions), last: make([]uint32, b.cfg.Partitions)}
 	s.onBad = s.refuse
 	return s
 }
@@ -104,7 +105,7 @@ func (s *scratch) place(m *message, bytes int64) error {
 		return nil
 	}
 
-	s.partitionRows()
+	s.shard()
 	w := wait{bridge: b, gone: m.gone, metric: b.metrics.waitPartition}
 	if s.nbad == 0 && len(s.touched) == 1 && rows <= rowsPerTurn {
 		return s.one(t, &n, &w)
@@ -114,17 +115,15 @@ func (s *scratch) place(m *message, bytes int64) error {
 
 // one places a message that lies in one partition: nothing is allocated for it.
 func (s *scratch) one(t ticket, n *tally, w *wait) error {
-	l := s.bridge.lanes[s.touched[0]]
+	p := s.touched[0]
+	l := s.bridge.lanes[p]
 	if err := l.enter(w); err != nil {
 		s.bridge.budget.give(t.bytes)
 		return err
 	}
-	f := l.open
-	for row := range s.out.Len() {
-		f.rows.AppendRow(&s.out, row)
-	}
-	f.count(n)
-	f.tickets = append(f.tickets, t)
+	l.rows.Append(&s.out, s.runs[p], &s.last[p])
+	l.open.count(n)
+	l.open.tickets = append(l.open.tickets, t)
 	l.leave()
 	return nil
 }
@@ -154,17 +153,15 @@ func (s *scratch) several(t ticket, n *tally, w *wait) error {
 func (s *scratch) spread(t ticket, n *tally, w *wait) error {
 	b := s.bridge
 	for _, p := range s.touched {
-		rows := s.rows[p]
-		for len(rows) > 0 {
+		runs := s.runs[p]
+		for len(runs) > 0 {
 			l := b.lanes[p]
 			if err := l.enter(w); err != nil {
 				return err
 			}
-			turn := min(len(rows), rowsPerTurn)
-			for _, row := range rows[:turn] {
-				l.open.rows.AppendRow(&s.out, int(row))
-			}
-			rows = rows[turn:]
+			turn := firstTurn(runs)
+			l.rows.Append(&s.out, runs[:turn], &s.last[p])
+			runs = runs[turn:]
 			l.open.count(n)
 			t.many.left.Add(1)
 			l.open.tickets = append(l.open.tickets, t)
@@ -191,34 +188,45 @@ func (s *scratch) spread(t ticket, n *tally, w *wait) error {
 	return nil
 }
 
-// partitionRows fills s.touched with the partitions of the message and s.rows with
-// each one's rows, in the message's order.
-func (s *scratch) partitionRows() {
-	count := len(s.rows)
+// firstTurn returns how many of runs hold at most rowsPerTurn rows; at least 1.
+func firstTurn(runs []wire.Run) (n int) {
+	rows := uint32(0)
+	for n < len(runs) {
+		if rows += runs[n].To - runs[n].From; rows > rowsPerTurn {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// shard fills s.touched with the partitions of the message and s.runs with each
+// one's rows, in the message's order.
+func (s *scratch) shard() {
+	count := len(s.runs)
 	s.partition = s.partition[:0]
 	for _, meter := range s.out.Meters {
 		s.partition = append(s.partition, int32(gridloom.PartitionOf(meter, count)))
 	}
-	if len(s.partition) == 1 { // one meter: the whole message, and s.one asks for no rows
-		s.touched = append(s.touched, s.partition[0])
-		if s.nbad == 0 && s.out.Len() <= rowsPerTurn {
-			return
+	meters := s.out.Meter
+	for i := 0; i < len(meters); {
+		m, j := meters[i], i+1
+		for j < len(meters) && meters[j] == m && j-i < rowsPerTurn {
+			j++
 		}
-		s.touched = s.touched[:0]
-	}
-	for row, meter := range s.out.Meter {
-		p := s.partition[meter]
-		if len(s.rows[p]) == 0 {
+		p := s.partition[m]
+		if len(s.runs[p]) == 0 {
 			s.touched = append(s.touched, p)
 		}
-		s.rows[p] = append(s.rows[p], int32(row))
+		s.runs[p] = append(s.runs[p], wire.Run{From: uint32(i), To: uint32(j)})
+		i = j
 	}
 }
 
 // release forgets the message and keeps the memory.
 func (s *scratch) release() {
 	for _, p := range s.touched {
-		s.rows[p] = s.rows[p][:0]
+		s.runs[p] = s.runs[p][:0]
 	}
 	s.touched = s.touched[:0]
 	clear(s.bad)

@@ -101,7 +101,6 @@ func (m *Machine) Seal(lane int) (f Frame, ok bool) {
 	if l.partition == rejectsLane {
 		return Frame{Partition: rejectsLane, Rejects: open.rejects}, true
 	}
-	l.encode(open)
 	return Frame{Partition: l.partition, Data: l.buf}, true
 }
 

@@ -89,6 +89,7 @@ func openPipeline(ctx context.Context, cfg upConfig, dir *dataDir, logger *slog.
 	}, ownerLog{p.stream}, p.stream, store)
 	p.bridge, err = ingest.New(ingest.BridgeConfig{
 		Partitions: layout.Partitions, Generation: layout.Generation, FinishTimeout: finishIngest, Logger: logger, Registerer: p.reg,
+		AppendsAtOnce: 1, // the embedded log fsyncs one frame after the other
 	}, ingestLog{p.stream, p.worker, fault}, p.stream)
 	if err != nil {
 		return nil, err
