@@ -58,6 +58,8 @@ type seriesScratch struct {
 	runs     []uint64
 	void     []uint64
 	previous []gridloom.Millis
+
+	named [maxNamed]namedRegister // registers of an object by their places in it
 }
 
 // group is a series to be written: rows of one meter, register, length and serial.

@@ -16,13 +16,14 @@ import (
 // ErrInvalid, and Reason names it. Unknown fields are skipped, as Protocol Buffers
 // ask. What it allocates is bounded by a small multiple of len(data).
 func DecodeBatch(data []byte, b *Batch, bad func(place string, reason, detail string)) error {
-	d := batchDecoder{b: b, c: b.Columns, s: &b.Columns.scratch.series, bad: bad, from: b.Columns.Len()}
+	d := batchDecoder{b: b, c: b.Columns, s: &b.Columns.scratch.series, bad: bad, from: b.Columns.Len(), row: b.Columns.Len()}
 	b.Agent, b.Epoch, b.Seq, b.HasOrder, b.Objects = "", 0, 0, false, 0
 	d.s.at = d.s.at[:0]
 	if err := d.message(data); err != nil {
 		d.c.Truncate(d.from)
 		return err
 	}
+	d.c.Truncate(d.row)
 	order := gridloom.Order(0)
 	if b.HasOrder {
 		order = gridloom.NewOrder(gridloom.ClassDevice, b.Epoch, b.Seq)
@@ -51,6 +52,8 @@ type batchDecoder struct {
 	bad func(place, reason, detail string)
 
 	from     int // rows of c before this batch
+	row      int // rows of c so far; what it has beyond is room (batchplain.go)
+	named    int // place in its object of the series that is decoded
 	series   int // index of the series that is decoded
 	meter    uint32
 	meterErr error // of the newest meter that was stated
@@ -88,8 +91,12 @@ func (d *batchDecoder) message(data []byte) error {
 				d.b.Seq, seq = uint32(f.num), true
 			}
 		case batchSeries:
-			if err := d.decodeSeries(f.bytes, at); err != nil {
-				return err
+			if !d.plain(f.bytes) {
+				d.c.Truncate(d.row)
+				if err := d.decodeSeries(f.bytes, at); err != nil {
+					return err
+				}
+				d.row = d.c.Len()
 			}
 			d.series++
 		}
