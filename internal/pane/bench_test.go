@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/internal/blob"
@@ -59,7 +60,10 @@ func benchPanes(meters, windows int) []gridloom.Pane {
 	return rows
 }
 
-func perRow(b *testing.B, rows int) {
+// perRow reports what the rows of one turn took since before, a cpuTime.
+func perRow(b *testing.B, rows int, before time.Duration) {
+	b.Helper()
+	b.ReportMetric(float64(cpuTime()-before)/float64(b.N)/float64(rows), "cpu-ns/row")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(rows), "ns/row")
 }
 
@@ -76,20 +80,31 @@ func (d *discard) Put(_ context.Context, _ string, data []byte) error {
 
 func (d *discard) Get(context.Context, string) ([]byte, error) { return d.data, nil }
 
+// benchLoad is one commit of gridbench load.
+func benchLoad() (rows []gridloom.Reading) {
+	loadFleet(func(commit int, r gridloom.Reading) {
+		if commit == 1 {
+			rows = append(rows, r)
+		}
+	})
+	return rows
+}
+
 func BenchmarkWriteRaw(b *testing.B) {
-	for _, shape := range [][2]int{{1000, 100}, {50_000, 2}} {
-		rows := benchReadings(shape[0], shape[1])
-		b.Run(fmt.Sprintf("meters=%d/objects=%d", shape[0], shape[1]), func(b *testing.B) {
+	load := benchLoad()
+	for name, rows := range map[string][]gridloom.Reading{"meters=2500/objects=33": load, "meters=1000/objects=100": benchReadings(1000, 100), "meters=50000/objects=2": benchReadings(50_000, 2)} {
+		b.Run(name, func(b *testing.B) {
 			d := &discard{}
 			s := NewStore(d, StoreOptions{CacheBytes: -1})
 			columns, rank := columnsOf(rows), &Ranking{}
 			b.ReportAllocs()
+			before := cpuTime()
 			for b.Loop() {
 				if _, err := s.WriteRawColumns(b.Context(), where, columns, rank); err != nil {
 					b.Fatal(err)
 				}
 			}
-			perRow(b, len(rows))
+			perRow(b, len(rows), before)
 			b.ReportMetric(float64(len(d.data))/float64(len(rows)), "B/row")
 		})
 	}
@@ -107,12 +122,13 @@ func BenchmarkWritePanes(b *testing.B) {
 	}
 	var rank Ranking
 	b.ReportAllocs()
+	before := cpuTime()
 	for b.Loop() {
 		if _, err := s.WriteSeriesPanes(b.Context(), where, &t, series, rows, &rank); err != nil {
 			b.Fatal(err)
 		}
 	}
-	perRow(b, len(rows))
+	perRow(b, len(rows), before)
 	b.ReportMetric(float64(len(d.data))/float64(len(rows)), "B/row")
 }
 
@@ -124,13 +140,14 @@ func BenchmarkReadRaw(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
+	before := cpuTime()
 	for b.Loop() {
 		n := 0
 		if err := s.ReadRaw(b.Context(), seg, Selector{}, func(*gridloom.Reading) error { n++; return nil }); err != nil || n != len(rows) {
 			b.Fatal(n, err)
 		}
 	}
-	perRow(b, len(rows))
+	perRow(b, len(rows), before)
 }
 
 func BenchmarkReadRawOneMeter(b *testing.B) {
@@ -163,13 +180,14 @@ func BenchmarkReadPanes(b *testing.B) {
 	}{{"energy", ColEnergy | ColCoverage | ColQuality | ColClosed}, {"all", AllColumns}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
+			before := cpuTime()
 			for b.Loop() {
 				n := 0
 				if err := s.ReadPanes(b.Context(), seg, Selector{}, c.cols, func(*gridloom.Pane) error { n++; return nil }); err != nil || n != len(rows) {
 					b.Fatal(n, err)
 				}
 			}
-			perRow(b, len(rows))
+			perRow(b, len(rows), before)
 		})
 	}
 }

@@ -2,7 +2,9 @@ package pane
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
+	"slices"
 )
 
 // Parquet's DELTA_BINARY_PACKED: differences, less the least of their block, in as
@@ -31,68 +33,61 @@ func appendDelta(dst []byte, values []int64, narrow bool) []byte {
 	var block [deltaBlock]int64
 	for rest := values[1:]; len(rest) > 0; {
 		n := min(deltaBlock, len(rest))
-		least := int64(0)
+		deltas := block[:n]
+		least := int64(math.MaxInt64)
 		for i, v := range rest[:n] {
 			d := v - last
 			last = v
 			if narrow {
 				d = int64(int32(d))
 			}
-			if i == 0 || d < least {
-				least = d
-			}
-			block[i] = d
+			least = min(least, d)
+			deltas[i] = d
 		}
-		dst = appendDeltaBlock(dst, block[:n], least)
+		clear(block[n:]) // what fills the last miniblock up
+		dst = appendDeltaBlock(dst, &block, n, least)
 		rest = rest[n:]
 	}
 	return dst
 }
 
-func appendDeltaBlock(dst []byte, deltas []int64, least int64) []byte {
+// appendDeltaBlock appends the first n differences of a block.
+func appendDeltaBlock(dst []byte, block *[deltaBlock]int64, n int, least int64) []byte {
 	dst = binary.AppendVarint(dst, least)
 	at := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
-	for m := range deltaPerBlock {
-		lo := m * deltaMini
-		if lo >= len(deltas) {
-			break // miniblocks without values take no bytes
-		}
-		mini := deltas[lo:min(lo+deltaMini, len(deltas))]
+	for m := range (n + deltaMini - 1) / deltaMini { // miniblocks without values take no bytes
+		mini := block[m*deltaMini : (m+1)*deltaMini]
 		var all uint64
-		for i := range mini {
+		for i := range mini[:min(deltaMini, n-m*deltaMini)] {
 			mini[i] -= least // modulo 2^64, and not negative: least is the least
 			all |= uint64(mini[i])
 		}
 		width := bits.Len64(all)
 		dst[at+m] = byte(width)
-		end := len(dst) + deltaMini/8*width
-		dst = appendWords(dst, mini, width)
-		for len(dst) < end {
-			dst = append(dst, 0)
-		}
+		dst = appendMini(dst, mini, width)
 	}
 	return dst
 }
 
-// appendWords packs values of up to 64 bits.
-func appendWords(dst []byte, values []int64, width int) []byte {
+// appendMini packs a miniblock, whose values take width bits: words of 64 bits, and
+// half a one at the end of an odd width.
+func appendMini(dst []byte, mini []int64, width int) []byte {
+	at := len(dst)
+	dst = slices.Grow(dst, deltaMini/8*width)[:at+deltaMini/8*width]
 	var word uint64
 	have := 0
-	for _, v := range values {
+	for _, v := range mini {
 		word |= uint64(v) << have
 		if have += width; have >= 64 {
-			dst = binary.LittleEndian.AppendUint64(dst, word)
+			binary.LittleEndian.PutUint64(dst[at:], word)
+			at += 8
 			have -= 64
-			word = 0
-			if have > 0 {
-				word = uint64(v) >> (width - have)
-			}
+			word = uint64(v) >> (width - have) // all of it is gone where have is 0: a shift by its width
 		}
 	}
-	for ; have > 0; have -= 8 {
-		dst = append(dst, byte(word))
-		word >>= 8
+	if have > 0 {
+		binary.LittleEndian.PutUint32(dst[at:], uint32(word))
 	}
 	return dst
 }
@@ -140,14 +135,46 @@ func decodeDelta(dst []int64, skip int, narrow bool, src []byte) error {
 			if width > 64 || need > len(d.src) {
 				return errShort
 			}
-			for i := range min(size, len(dst)-at) {
-				value += least + int64(wordAt(d.src, i*width, width))
-				put(value)
+			if at >= 0 && size <= len(dst)-at && need+8 <= len(d.src) && width <= maxFastWidth {
+				value = unpackDeltas(dst[at:at+size], d.src, width, value, least)
+				if narrow {
+					for i := range dst[at : at+size] {
+						dst[at+i] = int64(uint32(dst[at+i]))
+					}
+				}
+				at += size
+			} else {
+				for i := range min(size, len(dst)-at) {
+					value += least + int64(wordAt(d.src, i*width, width))
+					put(value)
+				}
 			}
 			d.src = d.src[need:]
 		}
 	}
 	return nil
+}
+
+// maxFastWidth is how many bits one read of 64 has wherever in a byte they begin.
+const maxFastWidth = 57
+
+// unpackDeltas decodes a whole miniblock, behind which 8 more bytes of src can be read.
+func unpackDeltas(dst []int64, src []byte, width int, value, least int64) int64 {
+	if width == 0 {
+		for i := range dst {
+			value += least
+			dst[i] = value
+		}
+		return value
+	}
+	mask := uint64(1)<<width - 1
+	bit := 0
+	for i := range dst {
+		value += least + int64(binary.LittleEndian.Uint64(src[bit>>3:])>>(bit&7)&mask)
+		dst[i] = value
+		bit += width
+	}
+	return value
 }
 
 // wordAt returns the width bits from a bit of src on, which holds them.

@@ -13,18 +13,23 @@ import (
 	"github.com/apache/arrow/go/v15/parquet/file"
 )
 
+// pageRows is how many integers a page of differences holds where it is not compressed:
+// a reader of one meter adds up those before it in the page.
+const pageRows = 4096
+
 // groupRows bounds a row group at level 0. A reader of one meter decodes whole
 // pages of the groups that may hold it: BenchmarkReadRawOneMeter.
 const groupRows = 32 << 10
 
 // encoder writes the columns of a segment, row group by row group, each in the
 // order of its fields. Pages are made here and not by Arrow, which takes 5 times as
-// long for the same bytes (BenchmarkWriteRaw): a page of plain integers is one copy,
-// a page of indexes is mostly a few runs. Not safe for concurrent use.
+// long for the same bytes (BenchmarkWriteRaw): a page of indexes is mostly a few runs,
+// and differences of integers cost less than what they spare the disk. Not safe for concurrent use.
 type encoder struct {
 	fields []field
 	notes  []note
 	codec  compress.Compression
+	page   int // rows of a page of integers
 	zstd   compress.Codec
 	schema []byte // the schema's field of the file's metadata
 	known  map[string][]byte
@@ -77,7 +82,10 @@ type note struct{ key, value string }
 
 // begin starts a file, keeping the memory of the one before it.
 func (e *encoder) begin(fields []field, notes []note, codec compress.Compression) error {
-	e.fields, e.notes, e.codec, e.rows = fields, notes, codec, 0
+	e.fields, e.notes, e.codec, e.rows, e.page = fields, notes, codec, 0, pageRows
+	if codec != compress.Codecs.Uncompressed {
+		e.page = maxGroupRows
+	}
 	e.groups, e.chunks = e.groups[:0], e.chunks[:0]
 	e.next = len(fields)
 	e.out = append(e.out[:0], "PAR1"...)
@@ -151,8 +159,8 @@ func (e *encoder) column() (*field, *columnChunk) {
 	return f, &e.chunks[len(e.chunks)-1]
 }
 
-// page appends a page of body to the file.
-func (e *encoder) page(c *columnChunk, kind int, values int, encoding parquet.Encoding, body []byte) {
+// addPage appends a page of body to the file.
+func (e *encoder) addPage(c *columnChunk, kind int, values int, encoding parquet.Encoding, body []byte) {
 	full := len(body)
 	if e.codec != compress.Codecs.Uncompressed {
 		if n := int(e.zstd.CompressBound(int64(full))); cap(e.packed) < n {
@@ -176,7 +184,9 @@ func (e *encoder) page(c *columnChunk, kind int, values int, encoding parquet.En
 		t.i32(2, int(encoding))
 		t.i32(3, int(parquet.Encodings.RLE))
 		t.i32(4, int(parquet.Encodings.RLE))
-		c.data, c.encoding = at, encoding
+		if c.encoding = encoding; c.data < 0 {
+			c.data = at
+		}
 	}
 	t.close()
 	t.dst = append(t.dst, thriftStop)
@@ -199,8 +209,16 @@ func (e *encoder) ints(values []int64) {
 	e.integers(f, c, values)
 }
 
-// integers appends the page of an integer column whose body may hold levels already.
+// integers appends the pages of an integer column without nulls.
 func (e *encoder) integers(f *field, c *columnChunk, values []int64) {
+	for part := range slices.Chunk(values, e.page) {
+		e.body = e.body[:0]
+		e.pageOf(f, c, part, len(part))
+	}
+}
+
+// pageOf appends a page of integers of some rows, whose levels are in the body already.
+func (e *encoder) pageOf(f *field, c *columnChunk, values []int64, rows int) {
 	encoding := parquet.Encodings.Plain
 	if f.layout == delta {
 		encoding = parquet.Encodings.DeltaBinaryPacked
@@ -208,7 +226,7 @@ func (e *encoder) integers(f *field, c *columnChunk, values []int64) {
 	} else {
 		e.body = appendPlain(e.body, f, values)
 	}
-	e.page(c, pageData, c.rows, encoding, e.body)
+	e.addPage(c, pageData, rows, encoding, e.body)
 }
 
 func appendPlain(dst []byte, f *field, values []int64) []byte {
@@ -235,7 +253,7 @@ var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 // indexed appends the dictionary page of numbers and the page of each row's index.
 func (e *encoder) indexed(f *field, c *columnChunk, numbers []int64, index []int32) {
 	e.words = appendPlain(e.words[:0], f, numbers)
-	e.page(c, pageDictionary, len(numbers), parquet.Encodings.Plain, e.words)
+	e.addPage(c, pageDictionary, len(numbers), parquet.Encodings.Plain, e.words)
 	e.indexes(c, index, len(numbers))
 }
 
@@ -243,7 +261,7 @@ func (e *encoder) indexed(f *field, c *columnChunk, numbers []int64, index []int
 func (e *encoder) indexes(c *columnChunk, index []int32, n int) {
 	width := widthOf(n)
 	e.body = appendHybrid(append(e.body, byte(width)), index, width)
-	e.page(c, pageData, c.rows, parquet.Encodings.RLEDict, e.body)
+	e.addPage(c, pageData, c.rows, parquet.Encodings.RLEDict, e.body)
 }
 
 // dictInts writes a required integer column of which the caller knows the distinct
@@ -268,8 +286,25 @@ func (e *encoder) nullInts(values []int64, present []bool) {
 	f, c := e.column()
 	c.nulls = len(present) - len(values)
 	c.bound(f, values)
-	e.body = appendLevels(e.body, present)
-	e.integers(f, c, values)
+	for part := range slices.Chunk(present, e.page) {
+		n := len(part)
+		if c.nulls > 0 {
+			n = countTrue(part)
+		}
+		e.body = appendLevels(e.body[:0], part)
+		e.pageOf(f, c, values[:n], len(part))
+		values = values[n:]
+	}
+}
+
+func countTrue(values []bool) int {
+	n := 0
+	for _, v := range values {
+		if v {
+			n++
+		}
+	}
+	return n
 }
 
 // strings writes a required column of strings through a dictionary.
@@ -302,7 +337,7 @@ func (e *encoder) stringRuns(words []string, ids, counts []int32) {
 		e.body = appendRun(e.body, int(n), ids[i], width)
 		i = j
 	}
-	e.page(c, pageData, c.rows, parquet.Encodings.RLEDict, e.body)
+	e.addPage(c, pageData, c.rows, parquet.Encodings.RLEDict, e.body)
 }
 
 // dictionary appends the page of words, and notes the least and the greatest.
@@ -316,7 +351,7 @@ func (e *encoder) dictionary(c *columnChunk, words []string) {
 		c.leastText, c.mostT = min(c.leastText, w), max(c.mostT, w)
 	}
 	c.bounded = c.field.stats && len(words) > 0
-	e.page(c, pageDictionary, len(words), parquet.Encodings.Plain, e.words)
+	e.addPage(c, pageDictionary, len(words), parquet.Encodings.Plain, e.words)
 }
 
 // blobs writes a plain column of byte strings; present is nil for a required one,
@@ -330,7 +365,7 @@ func (e *encoder) blobs(values [][]byte, present []bool) {
 	for _, v := range values {
 		e.body = append(binary.LittleEndian.AppendUint32(e.body, uint32(len(v))), v...)
 	}
-	e.page(c, pageData, c.rows, parquet.Encodings.Plain, e.body)
+	e.addPage(c, pageData, c.rows, parquet.Encodings.Plain, e.body)
 }
 
 // decimals writes a nullable column of fixed width; values holds those of the rows that have one.
@@ -338,14 +373,14 @@ func (e *encoder) decimals(values []byte, present []bool) {
 	f, c := e.column()
 	c.nulls = len(present) - len(values)/f.width
 	e.body = append(appendLevels(e.body, present), values...)
-	e.page(c, pageData, c.rows, parquet.Encodings.Plain, e.body)
+	e.addPage(c, pageData, c.rows, parquet.Encodings.Plain, e.body)
 }
 
 // bools writes a required column.
 func (e *encoder) bools(values []bool) {
 	_, c := e.column()
 	e.body = appendBits(e.body, values, false)
-	e.page(c, pageData, c.rows, parquet.Encodings.Plain, e.body)
+	e.addPage(c, pageData, c.rows, parquet.Encodings.Plain, e.body)
 }
 
 // bound notes the least and the greatest of values, if the field wants them.

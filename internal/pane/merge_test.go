@@ -238,25 +238,3 @@ func TestReplaceInTheTree(t *testing.T) {
 		t.Errorf("raw segments after retention of panes (-want +got):\n%s", diff)
 	}
 }
-
-func BenchmarkMerge(b *testing.B) {
-	ctx := b.Context()
-	s, _ := newStore(b, StoreOptions{CacheBytes: -1})
-	rows := benchReadings(1000, 100)
-	var inputs []Segment
-	for part := range slices.Chunk(rows, 30_000) {
-		seg, err := s.WriteRaw(ctx, where, part)
-		if err != nil {
-			b.Fatal(err)
-		}
-		inputs = append(inputs, seg)
-	}
-	for b.Loop() {
-		out, err := s.Merge(ctx, where, KindRaw, inputs, 1)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportMetric(float64(out[0].Bytes)/float64(out[0].Rows), "B/row")
-	}
-	perRow(b, len(rows))
-}

@@ -2,6 +2,7 @@ package pane
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	"github.com/apache/arrow/go/v15/parquet/compress"
@@ -93,11 +94,17 @@ func (w *writer) encodeRaw(where Where, c *RawColumns, seg *Segment) ([]byte, er
 	lo := int32(0)
 	for i, hi := range g.ends {
 		rows := g.order[lo:hi]
-		g.arrange(c, rows)
+		if len(rows) > groupRows-len(g.start) {
+			g.arrange(c, rows)
+		}
 		for len(rows) > 0 {
 			n := min(groupRows-len(g.start), len(rows))
 			g.groupSeries, g.groupCounts = append(g.groupSeries, g.series[i]), append(g.groupCounts, int32(n))
-			g.gather(c, rows[:n])
+			if !g.gather(c, rows[:n]) {
+				g.arrange(c, rows[:n])
+				g.forget(n)
+				g.gather(c, rows[:n])
+			}
 			if rows = rows[n:]; len(g.start) == groupRows {
 				g.flush(e, c, seg)
 			}
@@ -110,32 +117,47 @@ func (w *writer) encodeRaw(where Where, c *RawColumns, seg *Segment) ([]byte, er
 	return e.finish(), nil
 }
 
-// arrange brings the rows of one series into order; mostly they are.
+// arrange brings the rows of one series into order.
 func (g *rawGroup) arrange(c *RawColumns, rows []int32) {
 	for k := 1; k < len(rows); k++ {
-		if c.Row(int(rows[k-1])).Start >= c.Row(int(rows[k])).Start && c.compare(rows[k-1], rows[k]) > 0 {
+		if c.compare(rows[k-1], rows[k]) > 0 {
 			slices.SortStableFunc(rows, c.compare)
 			return
 		}
 	}
 }
 
-// gather appends rows to the columns of the row group: each is touched once.
-func (g *rawGroup) gather(c *RawColumns, rows []int32) {
+// gather appends rows of one series to the columns of the row group: each is touched once.
+// It reports whether they rise in time, as rows that come from one device mostly do.
+func (g *rawGroup) gather(c *RawColumns, rows []int32) bool {
 	at := len(g.start)
 	n := at + len(rows)
 	g.start, g.value, g.place, g.quality, g.shared = g.start[:n], g.value[:n], g.place[:n], g.quality[:n], g.shared[:n]
+	start, value, place, quality, shared := g.start[at:], g.value[at:], g.place[at:], g.quality[at:], g.shared[at:]
+	rises, before := true, int64(math.MinInt64)
 	for k, i := range rows {
 		r := c.Row(int(i))
-		g.start[at+k], g.value[at+k], g.place[at+k], g.quality[at+k] = int64(r.Start), r.Value, int64(r.Place), int64(r.Quality)
-		id := g.local[r.Shared]
-		if id == 0 {
-			g.distinct = append(g.distinct, r.Shared)
-			id = int32(len(g.distinct))
-			g.local[r.Shared] = id
-		}
-		g.shared[at+k] = id - 1
+		start[k], value[k], place[k], quality[k] = int64(r.Start), r.Value, int64(r.Place), int64(r.Quality)
+		shared[k] = int32(r.Shared)
+		rises = rises && int64(r.Start) > before
+		before = int64(r.Start)
 	}
+	for k, sh := range shared {
+		id := g.local[sh]
+		if id == 0 {
+			g.distinct = append(g.distinct, uint32(sh))
+			id = int32(len(g.distinct))
+			g.local[sh] = id
+		}
+		shared[k] = id - 1
+	}
+	return rises
+}
+
+// forget takes back the last n rows that were gathered.
+func (g *rawGroup) forget(n int) {
+	n = len(g.start) - n
+	g.start, g.value, g.place, g.quality, g.shared = g.start[:n], g.value[:n], g.place[:n], g.quality[:n], g.shared[:n]
 }
 
 // flush writes the gathered row group and makes room for the next.
@@ -214,7 +236,7 @@ func (e *encoder) names(c *RawColumns, g *rawGroup, of func(*RawShared) int64) {
 	e.dictStrings(words, index)
 }
 
-// rareInts writes a plain column through a dictionary where that is half as long.
+// rareInts writes a column of differences through a dictionary where that is half as long.
 func (e *encoder) rareInts(numbers []int64, index []int32) {
 	if 2*len(numbers) > len(index) {
 		e.dictInts(numbers, index)

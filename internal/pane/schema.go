@@ -10,14 +10,14 @@ import (
 // FormatVersion is the version of the segment format, in each file's metadata as gridloom.format.
 const FormatVersion = 1
 
-// How a column is stored at level 0. Dictionaries serve columns with few values a
-// row group; counters that differ in each row are plain.
+// How a column is stored. Dictionaries serve columns with few values a row group,
+// differences those that rise or stay close.
 type layout uint8
 
 const (
 	plain layout = iota
 	dictionary
-	delta // level 1 and above
+	delta
 )
 
 // field describes a column.
@@ -105,9 +105,9 @@ const (
 
 func rawFields() []field {
 	return []field{
-		text("register", dictionary), text("meter", dictionary), instant("start", plain), int64s("length", dictionary).withBounds(),
-		int64s("value", plain).nullable(), uint32s("quality", dictionary), uint64s("order", plain), uint64s("sequence", dictionary).withBounds(),
-		uint32s("place", plain), instant("logged_at", dictionary), text("serial", dictionary), text("agent", dictionary),
+		text("register", dictionary), text("meter", dictionary), instant("start", delta), int64s("length", dictionary).withBounds(),
+		int64s("value", delta).nullable(), uint32s("quality", dictionary), uint64s("order", delta), uint64s("sequence", dictionary).withBounds(),
+		uint32s("place", delta), instant("logged_at", dictionary), text("serial", dictionary), text("agent", dictionary),
 	}
 }
 
