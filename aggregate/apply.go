@@ -82,11 +82,15 @@ func (p *partition) add(r *window.Reading, row *pane.RawRow, shared *pane.RawSha
 		p.hold(r, row, shared)
 		return
 	}
-	held := s.state.Panes()
-	switch outcome := p.cfg.Window.Add(s.kind, &s.state, r); outcome {
+	st := s.state
+	if s.touched = true; st == nil {
+		st = p.table.wake(row.Series)
+	}
+	held := st.Panes()
+	switch outcome := p.cfg.Window.Add(s.kind, st, r); outcome {
 	case window.Folded:
 		p.current.add(row, shared)
-		panes := s.state.Panes()
+		panes := st.Panes()
 		if panes > keptPanes { // of a backfill; what every series keeps is no part of the tail
 			p.current.bytes += int64(max(panes-held, 0)) * paneBytes
 		}
@@ -113,7 +117,7 @@ func (p *partition) duplicate() {
 // hold keeps a reading that came out of order for the next refold of its series.
 func (p *partition) hold(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) {
 	s := p.table.at(row.Series)
-	w := p.awaitRefold(row.Series, p.cfg.Window.AffectedFrom(s.kind, &s.state, r))
+	w := p.awaitRefold(row.Series, p.cfg.Window.AffectedFrom(s.kind, p.table.state(row.Series), r))
 	w.pending = append(w.pending, gridloom.Reading{
 		Meter: p.table.meterName(row.Series), Register: s.register, Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void,
 		Quality: r.Quality, Order: r.Order, Serial: r.Serial, Agent: p.table.Names[shared.Agent],

@@ -105,6 +105,8 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	p.account()
 	p.unsaved = false
 	p.lastCommit = p.cfg.Clock()
+	p.table.rest(p.lastCommit)
+	p.countSeries()
 	return c, nil
 }
 
@@ -142,7 +144,7 @@ func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
 	visit := func(i uint32) {
 		s := p.table.at(i)
 		s.due = math.MaxInt64
-		p.cfg.Window.Close(s.kind, &s.state, watermark, func(pn *gridloom.Pane) { emit(i, pn) })
+		p.cfg.Window.Close(s.kind, p.table.state(i), watermark, func(pn *gridloom.Pane) { emit(i, pn) })
 		p.noteState(i, s)
 	}
 	for _, i := range p.waited {
@@ -180,9 +182,13 @@ func (p *partition) snapshotRows() []pane.SnapshotRow {
 			arena = make([]byte, 0, min(snapshotPiece, snapshotRest*(p.table.len()+1)))
 		}
 		s := p.table.at(i)
-		from := len(arena)
-		arena = window.AppendState(arena, &s.state)
-		rows = append(rows, pane.SnapshotRow{Meter: p.table.meterName(i), Register: s.register, State: arena[from:len(arena):len(arena)]})
+		state := s.rest
+		if s.state != nil {
+			from := len(arena)
+			arena = window.AppendState(arena, s.state)
+			state = arena[from:len(arena):len(arena)]
+		}
+		rows = append(rows, pane.SnapshotRow{Meter: p.table.meterName(i), Register: s.register, State: state})
 	}
 	return rows
 }

@@ -4,7 +4,8 @@
 //
 // A Worker (worker.go) runs one partition loop (partition.go) per partition.
 // The loop claims the head and restores what the last commit left (restore.go),
-// applies frames (apply.go) to the table of series (series.go), lists what is due to
+// applies frames (apply.go) to the table of series (series.go), of which most rest
+// (rest.go), lists what is due to
 // be closed (due.go), collects what came out of order and refolds it from stored rows (refold.go), keeps what is not yet
 // in a segment and answers queries from it (tail.go), and commits (commit.go).
 // What works beside the loop changes the manifest by edits that a commit carries (edit.go):

@@ -53,13 +53,14 @@ func (d *dues) take(watermark gridloom.Millis, f func(at gridloom.Millis, i uint
 // noteState keeps the count of open panes and the list of dues up to date after the
 // state of series i has changed.
 func (p *partition) noteState(i uint32, s *series) {
-	open := uint32(s.state.OpenPanes())
+	st := p.table.peek(i)
+	open := uint32(st.OpenPanes())
 	p.openPanes += int(open) - int(s.open)
 	s.open = open
 	if open == 0 {
 		return
 	}
-	if due := p.cfg.Window.Due(s.kind, &s.state); due < s.due {
+	if due := p.cfg.Window.Due(s.kind, st); due < s.due {
 		s.due = due
 		p.dues.add(due, i)
 	}

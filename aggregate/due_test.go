@@ -18,8 +18,8 @@ func (p *partition) duesHold() error {
 	open := 0
 	for i := range uint32(p.table.len()) {
 		s := p.table.at(i)
-		open += s.state.OpenPanes()
-		due := p.cfg.Window.Due(s.kind, &s.state)
+		open += p.table.peek(i).OpenPanes()
+		due := p.cfg.Window.Due(s.kind, p.table.peek(i))
 		if due == math.MaxInt64 {
 			continue
 		}

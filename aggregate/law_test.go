@@ -56,6 +56,7 @@ func (r *rig) start(change func(*Config)) {
 	cfg := Config{
 		Generation: 1, Partitions: 1, Window: testWindow,
 		CommitEvery: time.Millisecond, SnapshotEvery: 20 * time.Millisecond, TickEvery: time.Hour, CompactEvery: -1,
+		RestEvery: 2 * time.Millisecond, AwakeSeries: -1, // series rest and wake all the time
 		Now: func() gridloom.Millis { return gridloom.Millis(r.now.Load()) },
 	}
 	if change != nil {

@@ -10,11 +10,15 @@ type metrics struct {
 	retries                                         prometheus.Counter
 	commitSeconds                                   prometheus.Histogram
 	merges                                          *mergeMetrics
+	series, awake                                   prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
 	c := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "gridloom_aggregate_" + name, Help: help})
+	}
+	g := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "gridloom_aggregate_" + name, Help: help})
 	}
 	m := &metrics{
 		merges:     newMergeMetrics(reg),
@@ -30,6 +34,8 @@ func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
 		restored:   c("restores_total", "Partitions restored from a manifest."),
 		fenced:     c("fenced_total", "Partitions lost to another owner."),
 		retries:    c("retries_total", "Attempts repeated because log or store were unavailable."),
+		series:     g("series", "Series that owners know, as of their last commits."),
+		awake:      g("series_awake", "Those of them that had readings of late, and take three times the memory of the others."),
 		commitSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "gridloom_aggregate_commit_seconds", Help: "Time from freezing the tail to the swapped head.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
@@ -37,7 +43,7 @@ func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.frames, m.readings, m.duplicates, m.ranked, m.disorder, m.refolds, m.commits, m.panes, m.unchanged,
-			m.restored, m.fenced, m.retries, m.commitSeconds,
+			m.restored, m.fenced, m.retries, m.commitSeconds, m.series, m.awake,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_tail_bytes", Help: "Rows not yet in a segment, over all partitions."},
 				func() float64 { return float64(b.used.Load()) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_tail_bytes_max", Help: "Where owners stop reading the log until a commit has passed."},

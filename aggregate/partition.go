@@ -54,7 +54,8 @@ type partition struct {
 	spare           pane.RawColumns // memory of the last commit, for the next
 	sparePanes      []gridloom.Pane
 	sparePaneSeries []uint32
-	counted         int64    // bytes of both that the budget knows of
+	counted         int64 // bytes of both that the budget knows of
+	countedSeries   seriesCount
 	disordered      []uint32 // series that wait for a refold
 	waited          []uint32 // those, and series that were refolded since the last commit
 	dues            dues
@@ -191,9 +192,11 @@ func (p *partition) drop() {
 // forget empties the state of the partition.
 func (p *partition) forget() {
 	p.table, p.dues, p.ranking = newTable(), newDues(), &pane.Ranking{}
+	p.table.states = states{keep: max(0, p.cfg.AwakeSeries), every: p.cfg.RestEvery}
 	p.current, p.frozen = &tail{rows: pane.RawColumns{Pool: p.rows}}, nil
 	p.spare = pane.RawColumns{Pool: p.rows}
 	p.disordered, p.waited, p.openPanes = nil, nil, 0
+	p.countSeries()
 }
 
 // own claims, restores and then serves the partition.

@@ -133,7 +133,7 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 		p.eachTailReading(p.marksOf(jobs), func(_ uint32, r *gridloom.Reading) { consider(r) })
 	}
 	for _, j := range jobs {
-		newest, _ := j.s.state.Last()
+		newest, _ := p.table.last(j.i)
 		for i := range j.s.wait.pending {
 			r := &j.s.wait.pending[i]
 			b, known := best[r.Identity()]
@@ -163,7 +163,7 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries map[gridloom.Series]*refoldJob) error {
 	missing := append([]*refoldJob(nil), jobs...)
 	for _, j := range missing {
-		st := &j.s.state
+		st := p.table.state(j.i)
 		switch {
 		case j.s.wait.refoldFrom == math.MinInt64: // nothing stored can help
 			j.found = true
@@ -265,8 +265,9 @@ func (p *partition) refoldOne(j *refoldJob) error {
 	if err != nil {
 		return fmt.Errorf("refold %s %s from %s: %w", j.name, s.register, j.bound, err)
 	}
-	st.Replaces(&s.state)
-	s.state = st
+	state := p.table.state(j.i)
+	st.Replaces(state)
+	*state = st
 	w := s.wait
 	if w.stored == nil {
 		w.stored = j.panes
@@ -276,7 +277,7 @@ func (p *partition) refoldOne(j *refoldJob) error {
 	// What the store has and the fold no longer has is superseded by an empty pane.
 	w.empty = w.empty[:0]
 	exists := map[gridloom.Millis]bool{}
-	p.cfg.Window.Open(s.kind, &s.state, p.watermark(), func(pn *gridloom.Pane) { exists[pn.Start] = true })
+	p.cfg.Window.Open(s.kind, state, p.watermark(), func(pn *gridloom.Pane) { exists[pn.Start] = true })
 	for at, pn := range w.stored {
 		if at >= j.bound && !exists[at] && !window.IsEmpty(&pn) {
 			w.empty = append(w.empty, window.EmptyPane(at, p.cfg.Window.Width))

@@ -76,11 +76,10 @@ func (p *partition) restore(ctx context.Context) error {
 	p.manifest = m
 	if m.Snapshot != nil {
 		err := p.store.ReadSnapshot(ctx, *m.Snapshot, func(row *pane.SnapshotRow) error {
-			st, err := window.DecodeState(row.State)
-			if err != nil {
+			i := p.table.find(p.table.meter(row.Meter), row.Register)
+			if err := p.table.restore(i, row.State); err != nil {
 				return fmt.Errorf("state of %s %s in %s: %w", row.Meter, row.Register, m.Snapshot.Path, err)
 			}
-			p.table.at(p.table.find(p.table.meter(row.Meter), row.Register)).state = st
 			return nil
 		})
 		if err != nil {
@@ -116,10 +115,10 @@ func (p *partition) replayRaw(ctx context.Context, after uint64) error {
 			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
 			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.Names[p.table.intern(r.Serial)],
 		}
-		if s.wait == nil && p.cfg.Window.Add(s.kind, &s.state, &row) != window.Disorder {
+		if s.wait == nil && p.cfg.Window.Add(s.kind, p.table.state(i), &row) != window.Disorder {
 			return
 		}
-		p.awaitRefold(i, p.cfg.Window.AffectedFrom(s.kind, &s.state, &row)).behind = true
+		p.awaitRefold(i, p.cfg.Window.AffectedFrom(s.kind, p.table.state(i), &row)).behind = true
 	})
 	if err != nil {
 		return fmt.Errorf("raw rows after the snapshot: %w", err)

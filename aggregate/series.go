@@ -12,13 +12,14 @@ import (
 
 // series is what the owner holds of one register of one meter.
 type series struct {
-	// What is looked at for every reading comes first, beside the first of the state.
-	wait     *waiting // nil as long as all its readings come in order
+	wait     *waiting        // nil as long as all its readings come in order
+	state    *window.State   // nil while it rests
+	rest     []byte          // the state as it rests; nil if it has seen nothing. Never changed
+	due      gridloom.Millis // the watermark for which dues lists it, MaxInt64 if none
+	open     uint32          // panes of the state that Close has not emitted as they are
 	register gridloom.RegisterID
 	kind     gridloom.Kind
-	open     uint32 // panes of state that Close has not emitted as they are
-	state    window.State
-	due      gridloom.Millis // the watermark for which dues lists it, MaxInt64 if none
+	touched  bool // since the last round of rests
 }
 
 // waiting is what a series holds besides its state from when a reading came out of
@@ -64,6 +65,7 @@ type table struct {
 	byMeter []meterSeries
 	pieces  []*piece
 	nameAt  map[string]uint32
+	states  states
 }
 
 // Series lie in pieces that never move: a slice that grows to a million of them is

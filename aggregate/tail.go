@@ -131,7 +131,9 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 				emit(&s.wait.empty[k])
 			}
 		}
-		p.cfg.Window.Open(s.kind, &s.state, out.Watermark, emit)
+		if s.open > 0 {
+			p.cfg.Window.Open(s.kind, p.table.peek(i), out.Watermark, emit)
+		}
 	})
 	return out, nil
 }
@@ -173,7 +175,7 @@ func (p *partition) seriesInfo() []pane.SeriesInfo {
 	out := make([]pane.SeriesInfo, 0, p.table.len())
 	for i := range uint32(p.table.len()) {
 		s := p.table.at(i)
-		last, known := s.state.Last()
+		last, known := p.table.last(i)
 		var pending []gridloom.Reading
 		if s.wait != nil {
 			pending = s.wait.pending

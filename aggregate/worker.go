@@ -40,6 +40,8 @@ type Config struct {
 	CompactEvery  time.Duration // how often a partition looks for what to merge; default 5 s, less than 0: never
 	MergeFiles    int           // inputs of a merge, default 64
 	MergeBytes    int64         // of memory for them, default 128 MiB or 1/8 of GOMEMLIMIT
+	RestEvery     time.Duration // after this, to twice that, a series without readings rests; default 15 s
+	AwakeSeries   int           // of a partition, that never rest; default 4096, less than 0: none
 
 	Now   func() gridloom.Millis // wall clock, for the sanity of frames; default time.Now
 	Clock func() time.Time       // for pauses; default time.Now
@@ -62,6 +64,10 @@ func (c *Config) setDefaults() {
 	def(&c.TickEvery, 10*time.Second)
 	def(&c.PurgeEvery, time.Minute)
 	def(&c.CompactEvery, 5*time.Second)
+	def(&c.RestEvery, 15*time.Second)
+	if c.AwakeSeries == 0 {
+		c.AwakeSeries = 4096
+	}
 	if c.CommitBytes == 0 {
 		c.CommitBytes = 8 << 20
 	}

@@ -55,20 +55,31 @@ func AppendState(dst []byte, s *State) []byte {
 	return dst
 }
 
-// DecodeState reads what AppendState wrote. Anything else is gridloom.ErrCorrupt.
-func DecodeState(b []byte) (State, error) {
+// Decode makes s what AppendState wrote, and keeps what memory it had. Anything else is
+// gridloom.ErrCorrupt, and s is as if it had seen nothing.
+func (s *State) Decode(b []byte) error {
 	d := decoder{b: b}
-	s := d.state()
+	s.Reset()
+	d.state(s)
 	if d.bad || len(d.b) > 0 {
-		return State{}, fmt.Errorf("%w: state of a series, %d bytes, is not readable", gridloom.ErrCorrupt, len(b))
+		s.Reset()
+		return fmt.Errorf("%w: state of a series, %d bytes, is not readable", gridloom.ErrCorrupt, len(b))
 	}
-	return s, nil
+	return nil
 }
 
-func (d *decoder) state() State {
+// DecodeLast is Last of the state that AppendState wrote as b, without the rest of it.
+func DecodeLast(b []byte) (i Info, ok bool) {
+	d := decoder{b: b}
 	var s State
+	d.head(&s)
+	return s.Last()
+}
+
+// head reads what stands before the carry.
+func (d *decoder) head(s *State) (flags byte) {
 	d.check(d.byte() == stateVersion)
-	flags := d.byte()
+	flags = d.byte()
 	d.check(flags < 1<<3)
 	s.bound, s.next, s.watermark = d.instant(), d.instant(), d.instant()
 	if flags&stateNewest != 0 {
@@ -80,21 +91,27 @@ func (d *decoder) state() State {
 	} else {
 		d.check(flags&stateVoid == 0)
 	}
+	return flags
+}
+
+func (d *decoder) state(s *State) {
+	flags := d.head(s)
 	s.base = d.carry(s.bound)
 	d.check(s.base.reach == nil)
 	s.reach = d.spans()
 	n := d.count(minPane)
 	if d.bad {
-		return s
+		return
 	}
-	if n > 0 {
+	if cap(s.panes) < n {
 		s.panes = make([]accumulator, n)
 	}
+	s.panes = s.panes[:n]
 	for i := range s.panes {
 		d.accumulator(&s.panes[i])
 		d.check(s.panes[i].start >= s.bound && (i == 0 || s.panes[i].start > s.panes[i-1].start))
 		if d.bad {
-			return s
+			return
 		}
 	}
 	if flags&stateLast != 0 {
@@ -105,7 +122,6 @@ func (d *decoder) state() State {
 	} else {
 		d.check(!s.base.last.known)
 	}
-	return s
 }
 
 func (p *accumulator) append(dst []byte) []byte {

@@ -10,8 +10,9 @@ import (
 // decoder reads the fields of a carry or state one after the other. The first one
 // that is not as AppendState writes it sets bad; what is read after it is zero.
 type decoder struct {
-	b   []byte
-	bad bool
+	b      []byte
+	bad    bool
+	serial string // the last one read: a series mostly has one
 }
 
 // maxInstant bounds the instants that are read, so that adding spans cannot overflow: the year 287,396.
@@ -94,7 +95,12 @@ func (d *decoder) string() string {
 	if d.bad {
 		return ""
 	}
-	v := string(d.b[:n])
+	if string(d.b[:n]) != d.serial && n > 0 {
+		d.serial = string(d.b[:n])
+	}
 	d.b = d.b[n:]
-	return v
+	if n == 0 {
+		return ""
+	}
+	return d.serial
 }

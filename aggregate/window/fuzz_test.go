@@ -54,10 +54,10 @@ func FuzzDecodeState(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := window.DecodeState(b)
+		s, err := decodeState(b)
 		if err != nil {
 			if !errors.Is(err, gridloom.ErrCorrupt) {
-				t.Fatalf("DecodeState = %v", err)
+				t.Fatalf("Decode = %v", err)
 			}
 			return
 		}
@@ -70,7 +70,7 @@ func FuzzDecodeState(f *testing.F) {
 		}
 		c := window.Defaults()
 		for _, k := range kinds {
-			s, err := window.DecodeState(b)
+			s, err := decodeState(b)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,12 +114,12 @@ func TestDamagedStateIsRefused(t *testing.T) {
 	c := window.Defaults()
 	for _, b := range states {
 		for n := range b {
-			if _, err := window.DecodeState(b[:n]); !errors.Is(err, gridloom.ErrCorrupt) {
-				t.Fatalf("DecodeState of %d of %d bytes = %v", n, len(b), err)
+			if _, err := decodeState(b[:n]); !errors.Is(err, gridloom.ErrCorrupt) {
+				t.Fatalf("Decode of %d of %d bytes = %v", n, len(b), err)
 			}
 			for bit := range 8 {
 				b[n] ^= 1 << bit
-				if s, err := window.DecodeState(b); err == nil {
+				if s, err := decodeState(b); err == nil {
 					live(&c, gridloom.Counter, &s)
 				}
 				b[n] ^= 1 << bit

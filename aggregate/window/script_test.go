@@ -217,7 +217,7 @@ func (s *script) add(r window.Reading, opt map[string]string) {
 		r.Quality = q
 	}
 	s.all = append(s.all, r)
-	probe, err := window.DecodeState(window.AppendState(nil, &s.a.state)) // so that the outcome can be printed
+	probe, err := decodeState(window.AppendState(nil, &s.a.state)) // so that the outcome can be printed
 	s.must(err)
 	switch o := s.c.Add(s.a.k, &probe, &r); o {
 	case window.Folded:

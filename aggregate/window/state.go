@@ -72,6 +72,19 @@ type Info struct {
 	Serial        string
 }
 
+// Reset makes s as if it had seen nothing. It keeps the memory of a few accumulators.
+func (s *State) Reset() {
+	panes := s.panes[:0]
+	if cap(panes) > keptAccumulators {
+		panes = nil
+	}
+	clear(s.panes)
+	*s = State{panes: panes}
+}
+
+// keptAccumulators is how many a series in steady flow has.
+const keptAccumulators = 2
+
 // Last returns the newest reading of the series, the winner of its identity; ok is
 // false if none was seen.
 func (s *State) Last() (i Info, ok bool) {

@@ -55,7 +55,7 @@ func (c *RawColumns) arrange(rank *Ranking, order, ends []int32) (positions []in
 }
 
 // rawRowBytes is about what a row takes in a segment; more is rare.
-const rawRowBytes = 32
+const rawRowBytes = 16
 
 // rawGroup is what it takes to put rows in order and to write them, a row group at a time.
 type rawGroup struct {
