@@ -34,6 +34,7 @@ type conn struct {
 	topic    string // the last one
 	route    route  // and what it means
 	deadline time.Time
+	taken    message // the one that is handed to the bridge, kept to allocate it once
 
 	inFlight atomic.Int32  // messages taken and not yet answered
 	waiting  atomic.Bool   // the read goroutine waits for room

@@ -91,7 +91,8 @@ func (b *Broker) publish(c *conn, pk *packets.Packet) {
 		b.drop(c, err)
 		return
 	}
-	m := message{
+	m := &c.taken
+	*m = message{
 		source: decode.Source{
 			Topic: c.topic, Site: c.route.site, Agent: c.route.agent, Client: c.client.ID, Now: b.bridge.cfg.Now(),
 		},
@@ -103,7 +104,9 @@ func (b *Broker) publish(c *conn, pk *packets.Packet) {
 	if m.tag.qos == 2 {
 		c.client.State.Inflight.DecreaseReceiveQuota()
 	}
-	if err := b.bridge.hand(&m, &c.route); err != nil {
+	err := b.bridge.hand(m, &c.route)
+	*m = message{} // the payload lives on only where a reject holds it
+	if err != nil {
 		c.unreserve(1)
 		b.drop(c, err)
 	}
