@@ -105,7 +105,7 @@ func (p *partition) merge(ctx context.Context, epoch uint64, kind pane.Kind, m m
 	p.metrics.merges.end(kind, time.Since(began))
 	<-p.merging
 	if err != nil {
-		p.abandon(outputs)
+		p.drops(pathsOf(outputs)...)
 		if errors.Is(err, gridloom.ErrCorrupt) || errors.Is(err, gridloom.ErrNotFound) {
 			p.blame(ctx, m.inputs, damaged)
 		}
@@ -180,16 +180,6 @@ func (p *partition) replace(ctx context.Context, epoch uint64, inputs, outputs [
 		return placed, failed
 	case <-ctx.Done():
 		return false, ctx.Err()
-	}
-}
-
-// abandon lists files that were written for nothing as dropped.
-func (p *partition) abandon(files []pane.Segment) {
-	now := p.cfg.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := range files {
-		p.dropped = append(p.dropped, pane.Dropped{Path: files[i].Path, At: now})
 	}
 }
 

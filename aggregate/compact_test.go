@@ -87,7 +87,7 @@ func TestSegmentsBecomeFew(t *testing.T) {
 	p.giveDropped(list)
 	gone := map[string]bool{}
 	for _, d := range list {
-		gone[d.Path] = true
+		gone[d.path] = true
 	}
 	for _, g := range few {
 		if gone[g.Path] {

@@ -10,6 +10,7 @@
 // in a segment and answers queries from it (tail.go), and commits (commit.go).
 // What works beside the loop changes the manifest by edits that a commit carries (edit.go):
 // compaction (compact.go, mergemetrics.go) merges the segments that plan.go chooses.
+// Files that nobody names any more are deleted by sweep.go (sweepmetrics.go).
 // ports.go declares what it needs of the log, the heads and the store; metrics.go
 // counts. The arithmetic of windows is package aggregate/window, which does no I/O.
 package aggregate

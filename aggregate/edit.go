@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"context"
+	"time"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/internal/pane"
@@ -36,30 +37,37 @@ type committed struct {
 // memory, as a manifest that named every manifest before it would only grow.
 func (p *partition) publishCommit(c *commit) {
 	p.shown.Store(&committed{p.head, p.manifest})
-	now := p.cfg.Now()
+	if c.before.Path != "" {
+		p.drops(c.before.Path)
+	}
+	if c.snapped != nil && c.base.Snapshot != nil {
+		p.drops(c.base.Snapshot.Path)
+	}
+	p.drops(c.dropped...)
+}
+
+// superseded is a file that no manifest names any more.
+type superseded struct {
+	path string
+	at   time.Time // since when, by cfg.Clock: its monotonic reading does not step
+}
+
+// drops lists files that no commit of this owner names from now on.
+func (p *partition) drops(paths ...string) {
+	now := p.cfg.Clock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	drop := func(path string) {
-		if path != "" {
-			p.dropped = append(p.dropped, pane.Dropped{Path: path, At: now})
-		}
-	}
-	drop(c.before.Path)
-	if c.snapped != nil && c.base.Snapshot != nil {
-		drop(c.base.Snapshot.Path)
-	}
-	for _, path := range c.dropped {
-		drop(path)
+	for _, path := range paths {
+		p.dropped = append(p.dropped, superseded{path, now})
 	}
 	if n := len(p.dropped) - maxDropped; n > 0 {
 		p.dropped = append(p.dropped[:0], p.dropped[n:]...)
 	}
 }
 
-// takeDropped hands the list of superseded files over: paths, each with the wall clock
-// at which the commit without it had passed, oldest first. Who takes it gives back with
-// giveDropped what he has not deleted.
-func (p *partition) takeDropped() []pane.Dropped {
+// takeDropped hands the list of superseded files over, oldest first. Who takes it gives
+// back with giveDropped what he has not deleted.
+func (p *partition) takeDropped() []superseded {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := p.dropped
@@ -68,7 +76,7 @@ func (p *partition) takeDropped() []pane.Dropped {
 }
 
 // giveDropped puts what is left of a list back before what has come since.
-func (p *partition) giveDropped(list []pane.Dropped) {
+func (p *partition) giveDropped(list []superseded) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dropped = append(list, p.dropped...)

@@ -45,7 +45,7 @@ func TestACommitCarriesAnEdit(t *testing.T) {
 	}
 	list := p.takeDropped()
 	p.giveDropped(list)
-	if n := len(list); n < 2 || list[n-1].Path != "an/input" || list[n-2].Path != before.head.Manifest.Path {
+	if n := len(list); n < 2 || list[n-1].path != "an/input" || list[n-2].path != before.head.Manifest.Path {
 		t.Fatalf("dropped %+v, want the manifest %s and the input last", list, before.head.Manifest.Path)
 	}
 	r.check("after an edit")

@@ -165,6 +165,16 @@ func (h *memHeads) SwapHead(_ context.Context, v gridloom.Head, rev uint64) (uin
 type crashBlob struct {
 	blob.Store
 	closed atomic.Bool
+	reads  *sync.RWMutex // nobody deletes while it is held for reading
+}
+
+func (c *crashBlob) Delete(ctx context.Context, path string) error {
+	c.reads.Lock()
+	defer c.reads.Unlock()
+	if c.closed.Load() {
+		return errCrashed
+	}
+	return c.Store.Delete(ctx, path)
 }
 
 func (c *crashBlob) Put(ctx context.Context, path string, data []byte) error {

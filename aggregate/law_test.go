@@ -1,14 +1,17 @@
 package aggregate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
@@ -28,6 +31,7 @@ type rig struct {
 	disk  blob.Store
 	now   atomic.Int64
 	put   *crashBlob
+	reads sync.RWMutex // held by who reads the store: the lease of the tests
 
 	worker *Worker
 	cancel context.CancelFunc
@@ -50,12 +54,12 @@ func newRig(t *testing.T, start gridloom.Millis) *rig {
 // start runs a worker of one partition until stop or crash.
 func (r *rig) start(change func(*Config)) {
 	r.t.Helper()
-	r.put = &crashBlob{Store: r.disk}
+	r.put = &crashBlob{Store: r.disk, reads: &r.reads}
 	r.log.closed.Store(false)
 	r.heads.closed.Store(false)
 	cfg := Config{
 		Generation: 1, Partitions: 1, Window: testWindow,
-		CommitEvery: time.Millisecond, SnapshotEvery: 20 * time.Millisecond, TickEvery: time.Hour, CompactEvery: -1,
+		CommitEvery: time.Millisecond, SnapshotEvery: 20 * time.Millisecond, TickEvery: time.Hour, CompactEvery: -1, SweepEvery: -1,
 		RestEvery: 2 * time.Millisecond, AwakeSeries: -1, // series rest and wake all the time
 		Now: func() gridloom.Millis { return gridloom.Millis(r.now.Load()) },
 	}
@@ -68,6 +72,64 @@ func (r *rig) start(change func(*Config)) {
 	done := make(chan error, 1)
 	r.done = done
 	go func(w *Worker) { done <- w.Run(ctx) }(r.worker)
+}
+
+// hasty has everything beside the loop done as soon as possible.
+func hasty(c *Config) {
+	c.CompactEvery, c.SweepEvery = time.Millisecond, time.Millisecond
+	c.MergeFiles, c.ReaderLease = 3, time.Nanosecond
+}
+
+// unnamed returns the files of earlier epochs that neither the head's manifest names nor
+// one of the newest before it.
+func (r *rig) unnamed() []string {
+	r.t.Helper()
+	h, _, err := r.heads.LoadHead(r.t.Context(), 0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.reads.RLock()
+	defer r.reads.RUnlock()
+	list, err := r.disk.List(r.t.Context(), "g1/p0/")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	store := pane.NewStore(r.disk, pane.StoreOptions{})
+	type manifest struct {
+		path string
+		name pane.Name
+	}
+	var manifests []manifest
+	for _, f := range list {
+		if n, ok := pane.ParseName(f.Path); ok && n.Kind == "manifest" {
+			manifests = append(manifests, manifest{f.Path, n})
+		}
+	}
+	slices.SortFunc(manifests, func(a, b manifest) int {
+		return cmp.Or(cmp.Compare(b.name.Epoch, a.name.Epoch), cmp.Compare(b.name.Seq, a.name.Seq))
+	})
+	named := map[string]bool{}
+	mark := func(path string, _ *pane.Segment) { named[path] = true }
+	for i, m := range manifests {
+		if i > retainManifests+1 && m.path != h.Manifest.Path { // one more: the head's may be among them, and names are not all
+			continue
+		}
+		named[m.path] = true
+		of, err := store.PeekManifest(r.t.Context(), m.path)
+		if err == nil {
+			err = store.Tree(r.t.Context(), of, mark)
+		}
+		if err != nil && m.path == h.Manifest.Path {
+			r.t.Fatal(err)
+		}
+	}
+	var out []string
+	for _, f := range list {
+		if n, ok := pane.ParseName(f.Path); !ok || n.Epoch < h.Epoch && !named[f.Path] {
+			out = append(out, f.Path)
+		}
+	}
+	return out
 }
 
 // stop releases the partition.
@@ -97,6 +159,8 @@ func (r *rig) view() view {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()
+	r.reads.RLock()
+	defer r.reads.RUnlock()
 	last, _ := r.log.LastSequence(ctx, 0)
 	var tl *pane.Tail
 	for {
@@ -224,7 +288,7 @@ func (r *rig) check(when string) {
 	for k, p := range v.panes {
 		got[k] = clean(p)
 	}
-	if diff := cmp.Diff(r.want(), got); diff != "" {
+	if diff := gocmp.Diff(r.want(), got); diff != "" {
 		if len(diff) > 4000 {
 			diff = diff[:4000]
 		}
@@ -300,17 +364,18 @@ func (l *load) frame() []byte {
 
 // TestPanesEqualTheFoldOfTheLog crashes, releases and restarts the owner at random
 // while frames arrive in and out of order, and compares what a query sees with the
-// fold of the whole log. Its segments are merged all the while, at once and few at a time.
+// fold of the whole log. Its segments are merged all the while, at once and few at a time,
+// and what nobody names is deleted at once. In the end nothing is left of that.
 func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
-	points := []string{"", "", "claim.loaded", "claim.swapped", "commit.raw", "commit.panes", "commit.snapshot", "commit.manifest", "commit.swapped", "compact.merged", "compact.edited"}
+	points := []string{"", "", "claim.loaded", "claim.swapped", "commit.raw", "commit.panes", "commit.snapshot", "commit.manifest", "commit.swapped", "compact.merged", "compact.edited", "sweep.deleted"}
 	seeds := 40
 	if testing.Short() {
 		seeds = 8
 	}
-	var merges atomic.Int64
+	var merges, sweeps atomic.Int64
 	t.Cleanup(func() { // after the subtests
-		if merges.Load() < int64(seeds) {
-			t.Errorf("%d merges in %d runs: compaction did not take part", merges.Load(), seeds)
+		if m, s := merges.Load(), sweeps.Load(); m < int64(seeds) || s < int64(seeds) {
+			t.Errorf("%d merges and %d deleted files in %d runs: compaction and sweep did not take part", m, s, seeds)
 		}
 	})
 	for seed := range uint64(seeds) {
@@ -329,10 +394,14 @@ func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
 				r.log.deep = rnd.IntN(4)
 				files := 2 + rnd.IntN(4)
 				r.start(func(c *Config) {
-					c.CompactEvery, c.MergeFiles = time.Millisecond, files
+					hasty(c)
+					c.MergeFiles = files
 					c.Fault = func(p string) {
-						if p == "compact.edited" {
+						switch p {
+						case "compact.edited":
 							merges.Add(1)
+						case "sweep.deleted":
+							sweeps.Add(1)
 						}
 						if p == point && passed.Add(1) == nth && once.CompareAndSwap(false, true) {
 							r.put.closed.Store(true)
@@ -368,8 +437,10 @@ func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
 					r.stop()
 				}
 			}
-			r.start(func(c *Config) { c.CompactEvery, c.MergeFiles = time.Millisecond, 3 })
+			r.start(hasty)
 			r.check("in the end")
+			await(t, "only what is named is left", func() bool { return len(r.unnamed()) == 0 })
+			r.check("swept")
 			r.stop()
 			r.start(nil)
 			r.check("after a restart")

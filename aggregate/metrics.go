@@ -11,6 +11,7 @@ type metrics struct {
 	commitSeconds                                   prometheus.Histogram
 	merges                                          *mergeMetrics
 	series, awake                                   prometheus.Gauge
+	sweeps                                          *sweepMetrics
 }
 
 func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
@@ -22,6 +23,7 @@ func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
 	}
 	m := &metrics{
 		merges:     newMergeMetrics(reg),
+		sweeps:     newSweepMetrics(reg),
 		frames:     c("frames_total", "Frames of the log folded in."),
 		readings:   c("readings_total", "Readings of those frames."),
 		duplicates: c("duplicates_total", "Readings that said again what was known, and were not stored."),

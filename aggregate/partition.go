@@ -102,7 +102,7 @@ type partition struct {
 	mu       sync.Mutex // guards what follows
 	status   pane.Status
 	problems map[string]error
-	dropped  []pane.Dropped // files of this epoch that no manifest names
+	dropped  []superseded // files of this epoch that no manifest names
 }
 
 func newPartition(id int, w *Worker) *partition {
@@ -227,6 +227,7 @@ func (p *partition) own(ctx context.Context) error {
 	wg.Go(func() { p.runSaver(pctx) })
 	wg.Go(func() { p.runTicker(pctx) })
 	wg.Go(func() { p.runCompaction(pctx) })
+	wg.Go(func() { p.runSweep(pctx) })
 	err := p.loop(ctx, pumped)
 	cancel()
 	if err == nil {

@@ -43,6 +43,10 @@ type Config struct {
 	RestEvery     time.Duration // after this, to twice that, a series without readings rests; default 15 s
 	AwakeSeries   int           // of a partition, that never rest; default 4096, less than 0: none
 
+	SweepEvery  time.Duration // how often files that nobody names are looked for; default 1 min, less than 0: never
+	ReaderLease time.Duration // how long such a file is kept for those who read it; default 15 min, more than any query takes; less in tests only
+	Alone       bool          // no other process reads this store: what was superseded before the start is kept for nobody
+
 	Now   func() gridloom.Millis // wall clock, for the sanity of frames; default time.Now
 	Clock func() time.Time       // for pauses; default time.Now
 	NewID func() string          // of commits; default random
@@ -68,6 +72,8 @@ func (c *Config) setDefaults() {
 	if c.AwakeSeries == 0 {
 		c.AwakeSeries = 4096
 	}
+	def(&c.SweepEvery, time.Minute)
+	def(&c.ReaderLease, 15*time.Minute)
 	if c.CommitBytes == 0 {
 		c.CommitBytes = 8 << 20
 	}

@@ -44,7 +44,8 @@ type crashReport struct {
 	KillsByPoint map[string]int `json:"kills_by_point"`
 	CommitKills  int            `json:"kills_during_commit"`
 	ClaimKills   int            `json:"kills_during_claim"`
-	UncleanStops int            `json:"unclean_stops"` // SIGTERM, and an exit status other than 0
+	UpkeepKills  int            `json:"kills_during_upkeep"` // compaction and sweep
+	UncleanStops int            `json:"unclean_stops"`       // SIGTERM, and an exit status other than 0
 	RestartMsMax float64        `json:"restart_ms_max"`
 	Seconds      float64        `json:"seconds"`
 	Seed         uint64         `json:"seed"`
@@ -225,6 +226,7 @@ var (
 	claimPoints  = []string{"claim.loaded", "claim.swapped"}
 	commitPoints = []string{"commit.raw", "commit.panes", "commit.snapshot", "commit.manifest", "commit.swapped"}
 	appendPoints = []string{"append.sealed", "append.stored"}
+	upkeepPoints = []string{"compact.merged", "compact.edited", "sweep.deleted"}
 )
 
 // A blow is one kill of the plan.
@@ -236,7 +238,7 @@ type blow struct {
 func (b blow) String() string { return cmp.Or(b.point, "random") }
 
 // killPlan says for each kill at which point it happens: a fifth in claims, a
-// fifth in commits, a tenth in appends, the rest at random. Every other commit is
+// quarter in commits, a tenth in appends, a fifth in compaction and sweep, the rest at random. Every other commit is
 // that of a clean stop, and so are those that write a snapshot, which come every
 // two minutes otherwise.
 func killPlan(n int, rng *rand.Rand) []blow {
@@ -251,7 +253,8 @@ func killPlan(n int, rng *rand.Rand) []blow {
 	}
 	at := take(0, n/5, claimPoints)
 	at = take(at, n/4, commitPoints)
-	take(at, n/10, appendPoints)
+	at = take(at, n/10, appendPoints)
+	take(at, n/5, upkeepPoints)
 	rng.Shuffle(n, func(a, b int) { plan[a], plan[b] = plan[b], plan[a] })
 	return plan
 }
@@ -264,6 +267,8 @@ func (t *torment) killOnce(ctx context.Context, b blow) error {
 		fault = fmt.Sprintf("%s:%d", b.point, 1+t.rng.IntN(200))
 	case slices.Contains(claimPoints, b.point): // of one of four partitions
 		fault = fmt.Sprintf("%s:%d", b.point, 1+t.rng.IntN(4))
+	case slices.Contains(upkeepPoints, b.point): // the first ones come soon after the start
+		fault = fmt.Sprintf("%s:%d", b.point, 1+t.rng.IntN(6))
 	case b.point != "":
 		fault = b.point
 	}
@@ -286,6 +291,8 @@ func (t *torment) count(point string) {
 		t.report.ClaimKills++
 	case slices.Contains(commitPoints, point):
 		t.report.CommitKills++
+	case slices.Contains(upkeepPoints, point):
+		t.report.UpkeepKills++
 	}
 }
 
@@ -428,17 +435,18 @@ func (r *crashReport) verdict(cfg *crashConfig) error {
 		return errFound
 	case r.RestartMsMax > float64(cfg.maxRestart.Milliseconds()):
 		return fmt.Errorf("a restart took %.0f ms, more than %s: %w", r.RestartMsMax, cfg.maxRestart, errFound)
-	case cfg.kills >= 60 && (r.ClaimKills < enough || r.CommitKills < enough):
-		return fmt.Errorf("only %d kills hit a claim and %d a commit, which shows too little: want %d each", r.ClaimKills, r.CommitKills, enough)
+	case cfg.kills >= 60 && min(r.ClaimKills, r.CommitKills, r.UpkeepKills) < enough:
+		return fmt.Errorf("only %d kills hit a claim, %d a commit and %d compaction or sweep, which shows too little: want %d each",
+			r.ClaimKills, r.CommitKills, r.UpkeepKills, enough)
 	}
 	return nil
 }
 
 func (r *crashReport) print(w io.Writer) error {
-	text := fmt.Appendf(nil, `%d kills (%d in commits, %d in claims), slowest restart %.0f ms, %.0f s, seed %d
+	text := fmt.Appendf(nil, `%d kills (%d in commits, %d in claims, %d in compaction and sweep), slowest restart %.0f ms, %.0f s, seed %d
   %d readings acknowledged of %d sent; %d identities and %d windows checked
   lost %d, duplicated %d, altered %d, unsent %d, wrong_panes %d; unclean stops %d
-`, r.Kills, r.CommitKills, r.ClaimKills, r.RestartMsMax, r.Seconds, r.Seed,
+`, r.Kills, r.CommitKills, r.ClaimKills, r.UpkeepKills, r.RestartMsMax, r.Seconds, r.Seed,
 		r.Acknowledged, r.Sent, r.Readings, r.Panes, r.Lost, r.Duplicated, r.Altered, r.Unsent, r.WrongPanes, r.UncleanStops)
 	points := make([]string, 0, len(r.KillsByPoint))
 	for p, n := range r.KillsByPoint {

@@ -33,7 +33,7 @@ func TestCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A point that was not reached would count as a random kill, and the report would show it.
-	if r.Kills != 10 || r.ClaimKills != 2 || r.CommitKills != 2 || r.Readings < 10_000 || r.Panes == 0 {
+	if r.Kills != 10 || r.ClaimKills != 2 || r.CommitKills != 2 || r.UpkeepKills != 2 || r.Readings < 10_000 || r.Panes == 0 {
 		t.Errorf("the run shows too little: %s", out.String())
 	}
 	t.Log(out.String())
@@ -48,13 +48,13 @@ func TestKillPlan(t *testing.T) {
 			t.Errorf("a clean stop for %s, which is not in a commit", b)
 		}
 	}
-	for _, p := range slices.Concat(claimPoints, commitPoints, appendPoints) {
+	for _, p := range slices.Concat(claimPoints, commitPoints, appendPoints, upkeepPoints) {
 		if count[p] < 4 {
 			t.Errorf("%d of 100 kills at %s, want at least 4", count[p], p)
 		}
 	}
-	if count["random"] != 45 {
-		t.Errorf("%d of 100 kills at random, want 45", count["random"])
+	if count["random"] != 25 {
+		t.Errorf("%d of 100 kills at random, want 25", count["random"])
 	}
 }
 
@@ -71,8 +71,9 @@ func TestVerdict(t *testing.T) {
 	f(10, crashReport{findings: findings{Lost: 1}}, true)
 	f(10, crashReport{findings: findings{Duplicated: 1}}, true)
 	f(10, crashReport{findings: findings{WrongPanes: 1}}, true)
-	f(60, crashReport{ClaimKills: 10, CommitKills: 10}, false)
-	f(60, crashReport{ClaimKills: 9, CommitKills: 20}, true)
+	f(60, crashReport{ClaimKills: 10, CommitKills: 10, UpkeepKills: 10}, false)
+	f(60, crashReport{ClaimKills: 9, CommitKills: 20, UpkeepKills: 10}, true)
+	f(60, crashReport{ClaimKills: 10, CommitKills: 20, UpkeepKills: 9}, true)
 }
 
 // TestCrashSaysWhatIsWrong: a server that ends by itself is named with what it said.

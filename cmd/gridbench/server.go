@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -66,6 +68,9 @@ func (s *server) start(ctx context.Context, fault string) (*life, error) {
 	cmd.Env = os.Environ()
 	if fault != "" {
 		cmd.Env = append(cmd.Env, "GRIDLOOM_FAULT="+fault)
+	}
+	if point, _, _ := strings.Cut(fault, ":"); point == "" || slices.Contains(upkeepPoints, point) {
+		cmd.Env = append(cmd.Env, "GRIDLOOM_HASTE=1") // so that there are merges and sweeps to be killed in
 	}
 	begun := time.Now()
 	p, err := startProcess(cmd, s.log)

@@ -7,13 +7,17 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
+
+	"github.com/gridloom/gridloom/aggregate"
 )
 
 // faultFromEnv returns a hook for crash tests: GRIDLOOM_FAULT="point" or
 // "point:n" makes the process kill itself with SIGKILL when it passes the named
 // point for the n-th time, as a power cut would at that place. Points:
 // claim.loaded, claim.swapped, commit.raw, commit.panes, commit.snapshot,
-// commit.manifest, commit.swapped, append.sealed, append.stored, compact.merged, compact.edited.
+// commit.manifest, commit.swapped, append.sealed, append.stored, compact.merged,
+// compact.edited, sweep.deleted.
 func faultFromEnv() (func(point string), error) {
 	spec := os.Getenv("GRIDLOOM_FAULT")
 	if spec == "" {
@@ -38,4 +42,15 @@ func faultFromEnv() (func(point string), error) {
 			select {}
 		}
 	}, nil
+}
+
+// hasteFromEnv makes what else happens in minutes happen at once, where crash tests ask for it with
+// GRIDLOOM_HASTE=1: a kill would hardly ever hit a merge or a sweep otherwise.
+func hasteFromEnv(c *aggregate.Config) {
+	if os.Getenv("GRIDLOOM_HASTE") != "1" {
+		return
+	}
+	c.CommitEvery = 500 * time.Millisecond
+	c.CompactEvery, c.MergeFiles = 50*time.Millisecond, 3
+	c.SweepEvery, c.ReaderLease = 100*time.Millisecond, 10*time.Second
 }

@@ -83,10 +83,12 @@ func openPipeline(ctx context.Context, cfg upConfig, dir *dataDir, logger *slog.
 	store := pane.NewStore(disk, pane.StoreOptions{Registerer: p.reg})
 	layout := p.stream.Layout()
 	win := window.Config{Width: dir.window(), Lateness: gridloom.DefaultLateness, Bridge: gridloom.DefaultBridge}
-	p.worker = aggregate.New(aggregate.Config{
+	owners := aggregate.Config{
 		Generation: layout.Generation, Partitions: layout.Partitions, StreamCreated: layout.Created,
-		Window: win, Node: dir.meta.Node, Fault: fault, Logger: logger, Registerer: p.reg,
-	}, ownerLog{p.stream}, p.stream, store)
+		Window: win, Node: dir.meta.Node, Alone: true, Fault: fault, Logger: logger, Registerer: p.reg,
+	}
+	hasteFromEnv(&owners)
+	p.worker = aggregate.New(owners, ownerLog{p.stream}, p.stream, store)
 	p.bridge, err = ingest.New(ingest.BridgeConfig{
 		Partitions: layout.Partitions, Generation: layout.Generation, FinishTimeout: finishIngest, Logger: logger, Registerer: p.reg,
 		AppendsAtOnce: 1, // the embedded log fsyncs one frame after the other

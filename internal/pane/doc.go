@@ -3,7 +3,7 @@
 // out as docs/format/segment.md says.
 //
 // Store (store.go, cache.go) writes and reads files of a blob.Store, checks the
-// CRC-32C of each and names the file that it refuses. Segment (segment.go,
+// CRC-32C of each and names the file that it refuses; names.go says how files are called. Segment (segment.go,
 // filter.go) says what a file may hold, so that a reader can pass it over; Manifest
 // (manifest.go, seal.go) lists segments, the older ones in sealed lists. raw.go,
 // rawwrite.go (from rawcolumns.go), panes.go and snapshot.go turn rows into columns and

@@ -97,6 +97,20 @@ func (s *Store) ReadManifest(ctx context.Context, ref gridloom.FileRef) (*Manife
 	return m, nil
 }
 
+// PeekManifest reads a manifest that no head need name, so that nothing says what its
+// crc is: one of the past, or one that was never swapped in.
+func (s *Store) PeekManifest(ctx context.Context, path string) (*Manifest, error) {
+	data, err := s.blobs.Get(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := decodeManifest(data)
+	if err != nil {
+		return nil, s.refuse("manifest", path, err)
+	}
+	return m, nil
+}
+
 func decodeManifest(data []byte) (*Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(data, &m); err != nil {

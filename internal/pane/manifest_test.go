@@ -241,3 +241,28 @@ func FuzzManifest(f *testing.F) {
 		}
 	})
 }
+
+// TestNamesAreReadBack: a path that put made says where the file belongs; any other is
+// nobody's.
+func TestNamesAreReadBack(t *testing.T) {
+	f := func(path string, want Name, wantOK bool) {
+		t.Helper()
+		if got, ok := ParseName(path); got != want || ok != wantOK {
+			t.Errorf("ParseName(%q) = %+v, %v, want %+v, %v", path, got, ok, want, wantOK)
+		}
+	}
+	s, _ := newStore(t, StoreOptions{})
+	ref, err := s.put(t.Context(), Where{3, 12, 45}, "raw", 678, "parquet", []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f(ref.Path, Name{Where{3, 12, 45}, "raw", 678}, true)
+	f("g1/p0/e3/manifest-9-abc.json", Name{Where{1, 0, 3}, "manifest", 9}, true)
+	f("g1/p0/e3/manifest.json", Name{}, false)
+	f("g1/p0/e3/raw-x-abc.parquet", Name{}, false)
+	f("g1/p00/e3/raw-1-abc.parquet", Name{Where{1, 0, 3}, "raw", 1}, false)
+	f("g1/p0/raw-1-abc.parquet", Name{}, false)
+	f("g1/p0/e3/deeper/raw-1-abc.parquet", Name{}, false)
+	f("g1/q0/e3/raw-1-abc.parquet", Name{}, false)
+	f("g1/p0/e-3/raw-1-abc.parquet", Name{}, false)
+}

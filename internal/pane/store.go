@@ -73,13 +73,16 @@ func prefix(generation uint32, partition int) string {
 
 // Files returns all files of a partition, sorted by path, those of older epochs
 // and those that no manifest names included.
-func (s *Store) Files(ctx context.Context, generation uint32, partition int) ([]blob.Info, error) {
+func (s *Store) Files(ctx context.Context, generation uint32, partition int) ([]FileInfo, error) {
 	return s.blobs.List(ctx, prefix(generation, partition))
 }
 
+// Delete removes a file that nobody names or reads any more.
+func (s *Store) Delete(ctx context.Context, path string) error { return s.blobs.Delete(ctx, path) }
+
 // put stores a file under a name that was never used and never will be again. It does not keep data.
 func (s *Store) put(ctx context.Context, where Where, kind string, seq uint64, ending string, data []byte) (gridloom.FileRef, error) {
-	name := fmt.Sprintf("%se%d/%s-%d-%s.%s", prefix(where.Generation, where.Partition), where.Epoch, kind, seq, s.newName(), ending)
+	name := Name{where, kind, seq}.path(s.newName() + "." + ending)
 	if err := s.blobs.Put(ctx, name, data); err != nil {
 		return gridloom.FileRef{}, err
 	}
