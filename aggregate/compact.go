@@ -51,22 +51,42 @@ func (p *partition) runCompaction(ctx context.Context) {
 
 // once does the merge that is due; did is false if there was none.
 func (c *compactor) once(ctx context.Context) (did bool, err error) {
+	j, ok, err := c.next(ctx)
+	if err != nil || !ok {
+		return false, err
+	}
+	outputs, err := c.write(ctx, j)
+	if err != nil {
+		return true, err
+	}
+	return true, c.p.replace(ctx, j, outputs)
+}
+
+// job is a merge of what was committed in an epoch.
+type job struct {
+	merge
+	kind  pane.Kind
+	epoch uint64
+}
+
+// next finds the merge that is due; ok is false if there is none.
+func (c *compactor) next(ctx context.Context) (j job, ok bool, err error) {
 	now := c.p.cfg.Now()
 	shown := c.p.shown.Load()
 	if shown == nil || shown.manifest == c.looked && now < c.until {
-		return false, nil
+		return j, false, nil
 	}
 	m, kind, ok, err := c.choose(ctx, shown.manifest, now)
 	if err != nil {
-		return false, err
+		return j, false, err
 	}
 	if !ok {
 		// Without another commit nothing becomes due before the hour is over.
 		c.looked, c.until = shown.manifest, now.Floor(gridloom.Hour)+gridloom.Hour
-		return false, nil
+		return j, false, nil
 	}
 	c.last = kind
-	return true, c.p.merge(ctx, shown.head.Epoch, kind, m, func(path string) { c.skip[path] = true })
+	return job{m, kind, shown.head.Epoch}, true, nil
 }
 
 // choose finds what is to be merged, of the kinds in turn.
@@ -91,41 +111,32 @@ func (c *compactor) choose(ctx context.Context, manifest *pane.Manifest, now gri
 	return merge{}, "", false, nil
 }
 
-// merge writes the inputs of m anew and has the next commit name the outputs instead.
-// damaged is told an input that cannot be read.
-func (p *partition) merge(ctx context.Context, epoch uint64, kind pane.Kind, m merge, damaged func(path string)) error {
+// write writes the inputs of a merge anew. Those that cannot be read are skipped from
+// then on.
+func (c *compactor) write(ctx context.Context, j job) (outputs []pane.Segment, err error) {
+	p := c.p
 	select {
 	case p.merging <- struct{}{}: // one at a time in this process
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	began := time.Now()
 	p.metrics.merges.begin()
-	outputs, err := p.store.Merge(ctx, pane.Where{Generation: p.cfg.Generation, Partition: p.id, Epoch: epoch}, kind, m.inputs, m.level)
-	p.metrics.merges.end(kind, time.Since(began))
+	outputs, err = p.store.Merge(ctx, pane.Where{Generation: p.cfg.Generation, Partition: p.id, Epoch: j.epoch}, j.kind, j.inputs, j.level)
+	p.metrics.merges.end(j.kind, time.Since(began))
 	<-p.merging
 	if err != nil {
 		p.drops(pathsOf(outputs)...)
 		if errors.Is(err, gridloom.ErrCorrupt) || errors.Is(err, gridloom.ErrNotFound) {
-			p.blame(ctx, m.inputs, damaged)
+			p.blame(ctx, j.inputs, func(path string) { c.skip[path] = true })
 		}
 		if ctx.Err() == nil {
-			p.metrics.merges.failed.WithLabelValues(string(kind)).Inc()
+			p.metrics.merges.failed.WithLabelValues(string(j.kind)).Inc()
 		}
-		return fmt.Errorf("merge %d %s segments: %w", len(m.inputs), kind, err)
+		return nil, fmt.Errorf("merge %d %s segments: %w", len(j.inputs), j.kind, err)
 	}
 	p.cfg.Fault("compact.merged")
-	applied, err := p.replace(ctx, epoch, m.inputs, outputs)
-	if err != nil {
-		return err
-	}
-	if !applied {
-		p.metrics.merges.thrownAway.WithLabelValues(string(kind)).Inc()
-		return nil
-	}
-	p.metrics.merges.count(kind, m.inputs, outputs)
-	p.cfg.Fault("compact.edited")
-	return nil
+	return outputs, nil
 }
 
 // blame tells damaged which of the inputs cannot be read; all of them if each is what
@@ -145,42 +156,69 @@ func (p *partition) blame(ctx context.Context, inputs []pane.Segment, damaged fu
 	}
 }
 
-// replace has a commit name outputs in the place of inputs. applied is false if the
-// manifest did not list all of them any more; outputs are then dropped.
-func (p *partition) replace(ctx context.Context, epoch uint64, inputs, outputs []pane.Segment) (applied bool, err error) {
-	paths := pathsOf(inputs)
-	done := make(chan struct{})
-	var placed bool // what the commit made of it; not ours before done
-	var failed error
-	e := &edit{
-		done: func() { close(done) },
-		amend: func(ctx context.Context, m *pane.Manifest) ([]string, error) {
-			placed, failed = false, nil
-			if m.Head.Epoch != epoch {
-				return nil, nil // files of another epoch are the sweep's
-			}
-			dropped, ok, err := p.store.Replace(ctx, m, paths, outputs)
-			if err != nil { // the commit does without: rows come before order
-				failed = err
-				return pathsOf(outputs), nil //nolint:nilerr // told to who merged, in failed
-			}
-			if placed = ok; !ok {
-				dropped = append(dropped, pathsOf(outputs)...)
-			}
-			return dropped, nil
-		},
+// replace has a commit name outputs in the place of the inputs of j. If the manifest
+// does not list all of them any more, outputs are dropped.
+func (p *partition) replace(ctx context.Context, j job, outputs []pane.Segment) error {
+	r := p.replacing(j, outputs)
+	select {
+	case p.edits <- r.edit:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	select {
-	case p.edits <- e:
+	case <-r.done:
+		return r.outcome()
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return ctx.Err()
 	}
-	select {
-	case <-done:
-		return placed, failed
-	case <-ctx.Done():
-		return false, ctx.Err()
+}
+
+// replacement is an edit that puts outputs in the place of the inputs of a merge.
+type replacement struct {
+	p       *partition
+	job     job
+	outputs []pane.Segment
+	edit    *edit
+	done    chan struct{} // closed when the commit has passed
+	placed  bool          // what the commit made of it; not ours before done
+	failed  error
+}
+
+func (p *partition) replacing(j job, outputs []pane.Segment) *replacement {
+	r := &replacement{p: p, job: j, outputs: outputs, done: make(chan struct{})}
+	r.edit = &edit{done: func() { close(r.done) }, amend: r.amend}
+	return r
+}
+
+func (r *replacement) amend(ctx context.Context, m *pane.Manifest) ([]string, error) {
+	r.placed, r.failed = false, nil
+	if m.Head.Epoch != r.job.epoch {
+		return nil, nil // files of another epoch are the sweep's
 	}
+	dropped, ok, err := r.p.store.Replace(ctx, m, pathsOf(r.job.inputs), r.outputs)
+	if err != nil { // the commit does without: rows come before order
+		r.failed = err
+		return pathsOf(r.outputs), nil //nolint:nilerr // told to who merged, in failed
+	}
+	if r.placed = ok; !ok {
+		dropped = append(dropped, pathsOf(r.outputs)...)
+	}
+	return dropped, nil
+}
+
+// outcome counts what became of it, once it is done.
+func (r *replacement) outcome() error {
+	m := r.p.metrics.merges
+	switch {
+	case r.failed != nil:
+		return r.failed
+	case !r.placed:
+		m.thrownAway.WithLabelValues(string(r.job.kind)).Inc()
+		return nil
+	}
+	m.count(r.job.kind, r.job.inputs, r.outputs)
+	r.p.cfg.Fault("compact.edited")
+	return nil
 }
 
 func pathsOf(list []pane.Segment) []string {

@@ -11,6 +11,7 @@
 // What works beside the loop changes the manifest by edits that a commit carries (edit.go):
 // compaction (compact.go, mergemetrics.go) merges the segments that plan.go chooses.
 // Files that nobody names any more are deleted by sweep.go (sweepmetrics.go).
+// step.go takes the steps of an owner without goroutines, for the simulation.
 // ports.go declares what it needs of the log, the heads and the store; metrics.go
 // counts. The arithmetic of windows is package aggregate/window, which does no I/O.
 package aggregate

@@ -20,11 +20,15 @@ type Machine struct {
 	p     *partition
 	saved *commitResult // the commit in flight, once its head is swapped in
 	taken *commit       // the commit in flight
+
+	compactor compactor
+	merged    *replacement // waits for a commit that carries it
 }
 
 // NewMachine returns a machine of one partition of cfg.
 func NewMachine(cfg Config, partition int, log Log, heads Heads, store *pane.Store) *Machine {
-	return &Machine{p: New(cfg, log, heads, store).partitions[partition]}
+	p := New(cfg, log, heads, store).partitions[partition]
+	return &Machine{p: p, compactor: compactor{p: p, skip: map[string]bool{}}}
 }
 
 // Acquire claims the partition and restores what its last commit left.
@@ -62,6 +66,9 @@ func (m *Machine) Prepare(final bool) (bool, error) {
 	return c != nil, err
 }
 
+// Prepared reports whether a commit is in flight.
+func (m *Machine) Prepared() bool { return m.taken != nil }
+
 // Save makes one attempt to store the commit in flight and to swap the head. In a
 // Worker it runs beside the loop.
 func (m *Machine) Save(ctx context.Context) error {
@@ -85,7 +92,34 @@ func (m *Machine) Finish() error {
 	}
 	r := *m.saved
 	m.taken, m.saved = nil, nil
-	return m.p.finishCommit(r)
+	if err := m.p.finishCommit(r); err != nil {
+		return err
+	}
+	if merged := m.merged; merged != nil && r.c.edit == merged.edit {
+		m.merged = nil
+		_ = merged.outcome() // what came to nothing is merged again
+	}
+	return nil
+}
+
+// Merge writes the merge that is due, if there is one and no other waits for a commit,
+// and lets the next Prepare carry it. In a Worker it runs beside the loop. It reports
+// whether there was one. Any error leaves the machine as it was.
+func (m *Machine) Merge(ctx context.Context) (bool, error) {
+	if m.merged != nil || m.p.edit != nil {
+		return false, nil
+	}
+	j, ok, err := m.compactor.next(ctx)
+	if err != nil || !ok {
+		return false, err
+	}
+	outputs, err := m.compactor.write(ctx, j)
+	if err != nil {
+		return false, err
+	}
+	m.merged = m.p.replacing(j, outputs)
+	m.p.edit = m.merged.edit
+	return true, nil
 }
 
 // Answer answers a question that was asked when goal was the partition's last frame in

@@ -40,6 +40,9 @@ func (m *Machine) Take(ctx context.Context, c *device.Chunk) (refused uint64) {
 	return m.a.refused.Load() - before
 }
 
+// Sealed returns the epoch and seq of the newest batch.
+func (m *Machine) Sealed() (epoch, seq uint32) { return m.a.sealer.epoch, m.a.sealer.seq }
+
 // Connected begins a connection, on which nothing is in flight.
 func (m *Machine) Connected() { m.flights = m.a.publisher.takeOff() }
 
