@@ -9,8 +9,9 @@ FUZZTIME ?= 60s
 build: ## the programs, into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/... ./edge-agent
 
-test: ## all tests, with the race detector
+test: ## all tests, with the race detector; without it all seeds of the simulation, which is one goroutine each
 	$(GO) test -race -timeout 20m $(TESTFLAGS) ./...
+	$(GO) test -timeout 20m -run TestSeeds $(TESTFLAGS) ./internal/sim
 
 check: ## formatting, vet, linters, import rules
 	@unformatted=$$($(TOOL) gofumpt -l $(SOURCES)); \

@@ -41,6 +41,7 @@ var may = map[string][]string{
 	"internal/obs":          {""},
 	"internal/pane":         {"", "internal/blob", "internal/obs"},
 	"internal/script":       {"", "aggregate/window"},
+	"internal/sim":          {}, // nothing but tests
 	"internal/wire":         {""},
 	"query":                 {"", "aggregate/protocol", "aggregate/window", "internal/obs", "internal/pane"}, // both are pure: as_of folds with window
 	"stream":                {"", "aggregate/protocol", "internal/obs", "internal/wire"},
@@ -55,6 +56,7 @@ var mayTest = map[string][]string{
 	"edge-agent/spool": {"internal/blob/faultfs"},
 	"internal/blob":    {"internal/blob/faultfs"},
 	"internal/pane":    {"internal/blob/faultfs"},
+	"internal/sim":     {"", "aggregate", "aggregate/protocol", "aggregate/window", "edge-agent/agent", "edge-agent/device", "ingest", "internal/blob", "internal/blob/faultfs", "internal/pane", "internal/wire"},
 	"aggregate":        {"internal/blob", "internal/blob/faultfs", "internal/natsd", "stream", "stream/streamtest"},
 	"query":            {"client", "internal/blob", "internal/blob/faultfs"},
 	"stream":           {"internal/natsd", "stream/streamtest"},

@@ -1,0 +1,323 @@
+package sim
+
+import (
+	"slices"
+
+	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
+	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/pane"
+)
+
+// view is what a query makes of an owner's answer: stored panes and readings under the tail's.
+type view struct {
+	panes    map[paneAt]gridloom.Pane
+	readings map[gridloom.Identity]gridloom.Reading
+	rows     map[rowAt]bool
+	twice    *gridloom.Reading // a row of the log that stands in it twice
+}
+
+type paneAt struct {
+	series gridloom.Series
+	start  gridloom.Millis
+}
+
+type rowAt struct {
+	sequence uint64
+	place    uint32
+}
+
+// ask asks an owner for all of its partition, or for one meter, and compares the answer
+// with what the log has held. It reports whether there was an answer that stands.
+func (w *world) ask(o *owner, meter string) bool {
+	var sel pane.Selector
+	if meter != "" {
+		sel.Meters = []string{meter}
+	}
+	goal := w.log.end(o.partition)
+	for o.machine.Place().NextSeq <= goal {
+		if !o.read(1000) || !slices.Contains(w.owners, o) {
+			return false
+		}
+	}
+	var tail *pane.Tail
+	if !o.do("answer", func() (err error) {
+		tail, err = o.machine.Answer(goal, sel)
+		return err
+	}) {
+		return false
+	}
+	v, err := w.viewOf(tail, sel)
+	if now := w.heads.current(o.partition).head; protocol.Stands(&tail.Head, &now) != nil {
+		return false // the query asks again
+	}
+	if err != nil {
+		w.fail("answer of owner %s of partition %d: %v", o.name, o.partition, err)
+	}
+	w.stats.Answers++
+	w.note("owner %s answers for %q: %d panes, %d readings", o.name, meter, len(v.panes), len(v.readings))
+	w.compare(o.partition, meter, v)
+	return true
+}
+
+// viewOf reads the manifest of an answer's head and puts the answer on top.
+func (w *world) viewOf(t *pane.Tail, sel pane.Selector) (*view, error) {
+	v := &view{map[paneAt]gridloom.Pane{}, map[gridloom.Identity]gridloom.Reading{}, map[rowAt]bool{}, nil}
+	if t.Head.Manifest.Path != "" {
+		m, err := w.reader.ReadManifest(w.ctx, t.Head.Manifest)
+		if err != nil {
+			return nil, err
+		}
+		for seg, err := range w.reader.Segments(w.ctx, m, pane.KindPane, sel) {
+			if err == nil {
+				err = w.reader.ReadPanes(w.ctx, seg, sel, pane.AllColumns, func(p *gridloom.Pane) error {
+					k := paneAt{gridloom.Series{Meter: p.Meter, Register: p.Register}, p.Start}
+					if old, ok := v.panes[k]; !ok || p.Revision >= old.Revision {
+						kept := *p
+						kept.Carry = slices.Clone(p.Carry)
+						v.panes[k] = kept
+					}
+					return nil
+				})
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		for seg, err := range w.reader.Segments(w.ctx, m, pane.KindRaw, sel) {
+			if err == nil {
+				err = w.reader.ReadRaw(w.ctx, seg, sel, func(r *gridloom.Reading) error { v.reading(r); return nil })
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range t.Panes {
+		p := &t.Panes[i]
+		v.panes[paneAt{gridloom.Series{Meter: p.Meter, Register: p.Register}, p.Start}] = *p
+	}
+	for i := range t.Readings {
+		v.reading(&t.Readings[i])
+	}
+	return v, nil
+}
+
+func (v *view) reading(r *gridloom.Reading) {
+	at := rowAt{r.Sequence, r.Place}
+	if v.rows[at] {
+		kept := *r
+		v.twice = &kept
+	}
+	v.rows[at] = true
+	if old, ok := v.readings[r.Identity()]; !ok || r.Outranks(&old) {
+		v.readings[r.Identity()] = *r
+	}
+}
+
+// compare compares a view of a partition, or of one of its meters, with the ledger.
+func (w *world) compare(partition int, meter string, v *view) {
+	t := &w.ledger.parts[partition]
+	if v.twice != nil {
+		w.stats.Duplicated++
+		w.fail("partition %d answers a row twice: %s", partition, told(v.twice))
+	}
+	for _, id := range t.ids {
+		if meter != "" && id.Meter != meter {
+			continue
+		}
+		if r, ok := v.readings[id]; !ok || r.Order < t.promised[id] {
+			w.stats.Lost++
+			w.fail("partition %d has lost %v, which was acknowledged with order %s (it answers %s)", partition, id, t.promised[id], told(&r))
+		}
+	}
+	readings, panes := 0, 0
+	for _, s := range t.series {
+		if meter != "" && s.Meter != meter {
+			continue
+		}
+		readings += w.compareReadings(partition, s, v)
+		panes += w.comparePanes(partition, s, v)
+	}
+	if readings != len(v.readings) {
+		w.fail("partition %d answers %d readings, the log has held %d", partition, len(v.readings), readings)
+	}
+	for k, p := range v.panes { // those that are left are none of ours
+		if !window.IsEmpty(&p) {
+			panes--
+		} else {
+			delete(v.panes, k)
+		}
+	}
+	if panes != 0 {
+		w.fail("partition %d answers %d panes, the fold of the log has %d", partition, len(v.panes), len(v.panes)+panes)
+	}
+}
+
+// compareReadings compares the winners of a series and returns their number.
+func (w *world) compareReadings(partition int, s gridloom.Series, v *view) (n int) {
+	t := &w.ledger.parts[partition]
+	seen := map[gridloom.Identity]bool{}
+	for i := range t.rows[s] {
+		id := gridloom.Identity{Series: s, Start: t.rows[s][i].Start, Length: t.rows[s][i].Length}
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		want := t.winners[id]
+		if got, ok := v.readings[id]; !ok || !got.SameValue(&want) || got.Order != want.Order {
+			w.fail("partition %d answers %s, the log has held %s", partition, told(&got), told(&want))
+		}
+		n++
+	}
+	return n
+}
+
+// comparePanes compares the panes of a series with the fold of its rows and returns
+// their number.
+func (w *world) comparePanes(partition int, s gridloom.Series, v *view) (n int) {
+	t := &w.ledger.parts[partition]
+	rows := slices.Clone(t.rows[s])
+	worldWindow.Fold(s.Register.Info().Kind, rows, t.logTime-worldWindow.Lateness, func(want *gridloom.Pane) {
+		n++
+		got := v.panes[paneAt{s, want.Start}]
+		got, exp := clean(got), clean(*want)
+		if !window.SamePane(&got, &exp) {
+			w.fail("partition %d answers a pane of %s %s that is not the fold of the log:\n got %+v\nwant %+v", partition, s.Meter, s.Register, got, exp)
+		}
+	})
+	return n
+}
+
+// clean removes what may depend on where commits fell.
+func clean(p gridloom.Pane) gridloom.Pane {
+	p.Quality &^= gridloom.Late | gridloom.Historical
+	return p
+}
+
+// conclude lets everything recover, and checks what has become of every promise.
+func (w *world) conclude() {
+	w.calm = true
+	w.note("everything recovers")
+	for len(w.late) > 0 {
+		w.deliverLate(0)
+	}
+	for _, b := range w.bridges {
+		if b.step = 0; b.machine == nil {
+			b.start()
+		}
+	}
+	w.log.step = 0
+	for _, s := range w.stations {
+		s.step = 0
+		if s.machine == nil {
+			s.start()
+		}
+		s.check()
+	}
+	w.drain()
+	for p := range partitions {
+		w.concludePartition(p)
+	}
+	for _, s := range w.stations {
+		for _, b := range s.batches {
+			if !b.acked {
+				w.fail("batch %d/%d of %s was never acknowledged", b.epoch, b.seq, s.name)
+			}
+		}
+		if err := s.machine.Close(); err != nil {
+			w.fail("%s does not stop: %v", s.name, err)
+		}
+		if s.files.open != 0 {
+			w.fail("%s leaves %d files open", s.name, s.files.open)
+		}
+	}
+}
+
+// drain lets everything that is on its way arrive.
+func (w *world) drain() {
+	for range 1000 {
+		moved := false
+		for _, s := range w.stations {
+			if s.link != nil && s.link.server == nil && len(s.link.down) == 0 {
+				s.lose()
+			}
+			if s.link == nil {
+				s.connect(w.bridges[0])
+			}
+			for s.publish() {
+				moved = true
+			}
+		}
+		for _, b := range w.bridges {
+			for _, l := range slices.Clone(b.links) {
+				for l.server != nil && len(l.up) > 0 {
+					l.arrive(false)
+					moved = true
+				}
+			}
+			for lane := range b.machine.Lanes() {
+				for b.seal(lane) || b.frames[lane] != nil {
+					b.store(lane)
+					moved = true
+				}
+			}
+			for _, l := range slices.Clone(b.links) {
+				moved = l.answer() || moved
+			}
+		}
+		for _, s := range w.stations {
+			for s.link != nil && s.hear() {
+				moved = true
+			}
+		}
+		if !moved {
+			return
+		}
+	}
+	w.fail("what is on its way never arrives")
+}
+
+// concludePartition lets everybody who takes the partition for his own go on to the
+// end, and asks a last owner, before and after its commit, and the one after it.
+func (w *world) concludePartition(p int) {
+	last := w.newOwner(p)
+	if !last.acquire() {
+		w.fail("partition %d cannot be claimed", p)
+	}
+	for _, o := range slices.Clone(w.owners) {
+		if o.partition != p || o == last {
+			continue
+		}
+		if o.acquired { // a zombie: whatever it does must come to nothing
+			o.step = 0
+			o.read(1000)
+			if slices.Contains(w.owners, o) && o.prepare(true) {
+				if o.save() {
+					w.fail("owner %s of partition %d commits, and owner %s has claimed it since", o.name, p, last.name)
+				}
+			}
+		}
+		if slices.Contains(w.owners, o) {
+			o.gone("ends")
+		}
+	}
+	w.mustAnswer(last, "before the last commit")
+	if last.prepare(true) && !last.save() {
+		w.fail("the last commit of partition %d fails", p)
+	}
+	last.gone("ends")
+	next := w.newOwner(p)
+	if !next.acquire() {
+		w.fail("partition %d cannot be claimed again", p)
+	}
+	w.mustAnswer(next, "after a restart")
+	next.gone("ends")
+}
+
+func (w *world) mustAnswer(o *owner, when string) {
+	w.note("%s", when)
+	if !w.ask(o, "") {
+		w.fail("partition %d does not answer %s", o.partition, when)
+	}
+}

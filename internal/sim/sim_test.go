@@ -1,0 +1,112 @@
+package sim
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// seedsInTest is how many seeds make test runs (race_test.go: without the race detector).
+func seedsInTest() int {
+	if underRace {
+		return 40
+	}
+	return 500
+}
+
+// fromEnv reads a number, def without one.
+func fromEnv(t *testing.T, name string, def uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return def
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%q: want a number", name, text)
+	}
+	return n
+}
+
+// TestSeeds runs worlds. GRIDLOOM_SIM_SEED=n runs one and shows its events;
+// GRIDLOOM_SIM_SEEDS=n runs so many, from GRIDLOOM_SIM_FROM on.
+func TestSeeds(t *testing.T) {
+	if os.Getenv("GRIDLOOM_SIM_SEED") != "" {
+		seed := fromEnv(t, "GRIDLOOM_SIM_SEED", 0)
+		st, err := run(t.Context(), seed, eventsEach, os.Stdout, nil)
+		t.Logf("seed %d: %+v", seed, st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	seeds := uint64(seedsInTest())
+	if testing.Short() {
+		seeds = 20
+	}
+	seeds = fromEnv(t, "GRIDLOOM_SIM_SEEDS", seeds)
+	from := fromEnv(t, "GRIDLOOM_SIM_FROM", 0)
+	goroutines := runtime.NumGoroutine()
+
+	var next atomic.Uint64
+	var mu sync.Mutex
+	var sum stats
+	failed := 0
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < seeds; i = next.Add(1) - 1 {
+				st, err := run(t.Context(), from+i, eventsEach, nil, nil)
+				mu.Lock()
+				sum.add(&st)
+				if err != nil {
+					failed++
+					t.Errorf("seed %d: %v\nGRIDLOOM_SIM_SEED=%d go test -run TestSeeds ./internal/sim shows how it came to that", from+i, err, from+i)
+				}
+				if done := i + 1; done%1000 == 0 {
+					t.Logf("%d seeds: %+v", done, sum)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d seeds of %d events, %d failed: %+v", seeds, eventsEach, failed, sum)
+	if n := runtime.NumGoroutine(); n > goroutines {
+		t.Errorf("%d goroutines are left, there were %d", n, goroutines)
+	}
+	// A world in which nothing goes wrong shows nothing.
+	for what, n := range map[string]int{
+		"promises": sum.Promised, "commits": sum.Commits, "merges": sum.Merges, "claims": sum.Claims, "fenced owners": sum.Fenced, "crashes": sum.Crashes,
+		"lost connections": sum.Losses, "ambiguous writes": sum.Ambiguous, "late messages": sum.Late, "stale reads": sum.Stale,
+		"answers": sum.Answers, "rejects": sum.Refused,
+	} {
+		if uint64(n) < seeds {
+			t.Errorf("only %d %s in %d seeds", n, what, seeds)
+		}
+	}
+}
+
+// TestASeedRepeatsItself compares the traces of two runs of a seed, which tell of every
+// frame and every manifest by its checksum.
+func TestASeedRepeatsItself(t *testing.T) {
+	for seed := range uint64(8) {
+		trace := func(out io.Writer) {
+			if _, err := run(t.Context(), seed, eventsEach, out, nil); err != nil {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+		}
+		one, two := sha256.New(), sha256.New()
+		trace(one)
+		trace(two)
+		if a, b := hex.EncodeToString(one.Sum(nil)), hex.EncodeToString(two.Sum(nil)); a != b {
+			t.Errorf("seed %d does not repeat itself: %s and %s", seed, a, b)
+		}
+	}
+}
