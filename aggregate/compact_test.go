@@ -82,7 +82,7 @@ func TestSegmentsBecomeFew(t *testing.T) {
 	if diff := cmp.Diff(before.panes, r.view().panes); diff != "" {
 		t.Errorf("panes differ (-before +after):\n%.2000s", diff)
 	}
-	p := r.worker.partitions[0]
+	p := r.worker.owned(0)
 	list := p.takeDropped()
 	p.giveDropped(list)
 	gone := map[string]bool{}
@@ -128,7 +128,7 @@ func TestMergeOfWhatIsNotListedAnyMoreIsThrownAway(t *testing.T) {
 	l := newLoad(3, testStart)
 	r.commitLoad(l, 6)
 	<-merged
-	p := r.worker.partitions[0]
+	p := r.worker.owned(0)
 	gone := r.segments()[0].Path // the oldest raw segment, an input of the first merge
 	done := make(chan struct{})
 	p.edits <- &edit{

@@ -16,7 +16,7 @@ func TestACommitCarriesAnEdit(t *testing.T) {
 	r := newRig(t, testStart)
 	r.start(func(c *Config) { c.CommitEvery, c.SnapshotEvery = 10*time.Millisecond, time.Hour })
 	r.append(oneReading(t, testStart, 1000))
-	p := r.worker.partitions[0]
+	p := r.worker.owned(0)
 	await(t, "a first commit", func() bool {
 		c := p.shown.Load()
 		return c != nil && c.head.NextSeq == 2

@@ -16,7 +16,7 @@ func BenchmarkApply(b *testing.B) {
 	for _, meters := range []int{2500, 50_000} {
 		b.Run(fmt.Sprintf("meters=%d", meters), func(b *testing.B) {
 			w := New(Config{Generation: 1, Partitions: 1, Window: testWindow, Now: func() gridloom.Millis { return testStart + gridloom.Day }}, nil, nil, nil)
-			p := w.partitions[0]
+			p := w.owned(0)
 			regs := make([]gridloom.RegisterID, 0, 3)
 			for _, name := range []string{"energy_import", "power_import", "voltage_l1"} {
 				id, _ := gridloom.RegisterByName(name)
@@ -66,7 +66,7 @@ func BenchmarkApply(b *testing.B) {
 // BenchmarkCloseAtRest looks for what is due among a million series of which nothing is.
 func BenchmarkCloseAtRest(b *testing.B) {
 	w := New(Config{Generation: 1, Partitions: 1, Window: testWindow}, nil, nil, nil)
-	p := w.partitions[0]
+	p := w.owned(0)
 	power, _ := gridloom.RegisterByName("power_import")
 	for i := range 1_000_000 {
 		s := p.table.find(p.table.meter(fmt.Sprint("m", i)), power)

@@ -8,13 +8,15 @@ type metrics struct {
 	ranked                                          prometheus.Counter
 	commits, panes, unchanged, restored, fenced     prometheus.Counter
 	retries                                         prometheus.Counter
+	handovers, yields                               prometheus.Counter
+	members                                         prometheus.Gauge
 	commitSeconds                                   prometheus.Histogram
 	merges                                          *mergeMetrics
 	series, awake                                   prometheus.Gauge
 	sweeps                                          *sweepMetrics
 }
 
-func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
+func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 	c := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "gridloom_aggregate_" + name, Help: help})
 	}
@@ -38,6 +40,9 @@ func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
 		retries:    c("retries_total", "Attempts repeated because log or store were unavailable."),
 		series:     g("series", "Series that owners know, as of their last commits."),
 		awake:      g("series_awake", "Those of them that had readings of late, and take three times the memory of the others."),
+		handovers:  c("handovers_total", "Partitions that were given to another process whose turn it was."),
+		yields:     c("yields_total", "Partitions that were dropped because another process was heard to have claimed them."),
+		members:    g("members", "Processes that share the partitions, as this one hears them; 0 where there is one process for all."),
 		commitSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "gridloom_aggregate_commit_seconds", Help: "Time from freezing the tail to the swapped head.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
@@ -45,11 +50,13 @@ func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.frames, m.readings, m.duplicates, m.ranked, m.disorder, m.refolds, m.commits, m.panes, m.unchanged,
-			m.restored, m.fenced, m.retries, m.commitSeconds, m.series, m.awake,
+			m.restored, m.fenced, m.retries, m.series, m.awake, m.handovers, m.yields, m.members, m.commitSeconds,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_partitions", Help: "Partitions that are owned here, or being claimed."},
+				func() float64 { return float64(len(w.all())) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_tail_bytes", Help: "Rows not yet in a segment, over all partitions."},
-				func() float64 { return float64(b.used.Load()) }),
+				func() float64 { return float64(w.budget.used.Load()) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_tail_bytes_max", Help: "Where owners stop reading the log until a commit has passed."},
-				func() float64 { return float64(2 * b.limit) }))
+				func() float64 { return float64(2 * w.budget.limit) }))
 	}
 	return m
 }

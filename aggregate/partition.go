@@ -93,6 +93,9 @@ type partition struct {
 	left   chan struct{} // closed when nobody takes asks any more
 	leave  func()        // closes left
 
+	serve    func(id int, epoch uint64) func() // Config.Serve
+	withdraw func()                            // ends what serve began, once or more often
+
 	logKnown atomic.Bool           // the log was compared with the head, or never will be
 	logLost  atomic.Pointer[error] // set once the log is not the one that was read before
 	mustMove atomic.Bool           // the log cannot be purged until this head moves
@@ -119,7 +122,9 @@ func newPartition(id int, w *Worker) *partition {
 		edits:  make(chan *edit, 1),
 		left:   left,
 		leave:  sync.OnceFunc(func() { close(left) }),
-		status: pane.Status{Generation: w.cfg.Generation, Partition: id, State: "claiming", Owner: w.cfg.Owner},
+		status: pane.Status{Generation: w.cfg.Generation, Partition: id, State: "claiming", Owner: w.cfg.Owner, Node: w.cfg.Node},
+
+		serve: w.cfg.Serve, withdraw: func() {},
 
 		problems: map[string]error{},
 	}
@@ -146,6 +151,7 @@ func (p *partition) account() {
 func (p *partition) run(ctx context.Context) error {
 	defer p.leave()
 	err := p.own(ctx)
+	defer p.withdraw()
 	switch {
 	case err == nil || ctx.Err() != nil && !errors.Is(err, gridloom.ErrCorrupt):
 		p.setState("stopped")
@@ -156,6 +162,7 @@ func (p *partition) run(ctx context.Context) error {
 	case errors.Is(err, errClock):
 		return err
 	case errors.Is(err, gridloom.ErrFenced):
+		p.withdraw()
 		p.metrics.fenced.Inc()
 		p.setState("fenced")
 		p.logger.Warn("partition lost to another owner", "epoch", p.head.Epoch, "err", err)
@@ -171,6 +178,9 @@ func (p *partition) run(ctx context.Context) error {
 		q.run(p, stopped)
 	}
 	p.behind = nil
+	if p.cfg.Peers != nil && errors.Is(err, gridloom.ErrFenced) {
+		return nil // it may come back, as a new owner with new state
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -179,6 +189,14 @@ func (p *partition) run(ctx context.Context) error {
 			ask.run(p, stopped)
 		}
 	}
+}
+
+// releasing is what is answered once the partition is given up.
+func (p *partition) releasing() error {
+	if p.cfg.Peers != nil {
+		return fmt.Errorf("%w: partition %d is being given to another process", gridloom.ErrUnavailable, p.id)
+	}
+	return fmt.Errorf("%w: partition %d is being released: this process stops", gridloom.ErrUnavailable, p.id)
 }
 
 // drop forgets all state: nothing of it may be served or committed any more.
@@ -231,9 +249,10 @@ func (p *partition) own(ctx context.Context) error {
 	err := p.loop(ctx, pumped)
 	cancel()
 	if err == nil {
+		p.withdraw()
 		p.leave()
 		for _, q := range p.behind {
-			q.run(p, fmt.Errorf("%w: partition %d is being released: this process stops", gridloom.ErrUnavailable, p.id))
+			q.run(p, p.releasing())
 		}
 		err = p.release()
 	}
@@ -246,9 +265,11 @@ func (p *partition) own(ctx context.Context) error {
 // called again: that is another claim.
 func (p *partition) acquire(ctx context.Context) error {
 	p.setState("claiming")
+	p.withdraw()
 	if err := p.claim(ctx); err != nil {
 		return err
 	}
+	p.withdraw = sync.OnceFunc(p.serve(p.id, p.head.Epoch))
 	p.setState("restoring")
 	if err := p.restore(ctx); err != nil {
 		return err

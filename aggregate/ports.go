@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/members"
 	"github.com/gridloom/gridloom/internal/pane"
 )
 
@@ -43,6 +44,13 @@ type Heads interface {
 	CreateHead(ctx context.Context, h gridloom.Head) (uint64, error)
 	SwapHead(ctx context.Context, h gridloom.Head, revision uint64) (uint64, error)
 	Committable() error // ErrUnavailable while the disk has no room for segments
+}
+
+// Peers carries what processes that share partitions say of themselves. It may lose
+// beats or bring them late. Beats brings those of this process too.
+type Peers interface {
+	Say(beat members.Beat) error
+	Beats() <-chan members.Beat
 }
 
 // interface checks of what the package gives to others stand with their users:

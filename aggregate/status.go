@@ -74,25 +74,38 @@ func (p *partition) snapshotStatus() pane.Status {
 	return st
 }
 
-// Status returns the state of every partition. Lag counts the sequences of the
+// Status returns the state of every partition that is owned here. Lag counts the sequences of the
 // whole log that lie between what was read and the last frame of the partition;
 // it is an upper bound of the frames that wait.
 func (w *Worker) Status(ctx context.Context) ([]pane.Status, error) {
-	out := make([]pane.Status, 0, len(w.partitions))
-	for _, p := range w.partitions {
-		st := p.snapshotStatus()
-		last, err := w.log.LastSequence(ctx, p.id)
-		switch {
-		case err != nil:
-			if st.Problem == "" {
-				st.Problem = err.Error()
-			}
-		case last >= st.NextSeq:
-			st.Lag = last - st.NextSeq + 1
-		}
-		out = append(out, st)
+	out := make([]pane.Status, 0, len(w.slots))
+	for _, p := range w.all() {
+		out = append(out, w.statusOf(ctx, p))
 	}
 	return out, nil
+}
+
+// PartitionStatus is Status of one partition. ErrUnavailable: it is not owned here.
+func (w *Worker) PartitionStatus(ctx context.Context, id int) (pane.Status, error) {
+	p := w.owned(id)
+	if p == nil {
+		return pane.Status{}, notOwned(id)
+	}
+	return w.statusOf(ctx, p), nil
+}
+
+func (w *Worker) statusOf(ctx context.Context, p *partition) pane.Status {
+	st := p.snapshotStatus()
+	last, err := w.log.LastSequence(ctx, p.id)
+	switch {
+	case err != nil:
+		if st.Problem == "" {
+			st.Problem = err.Error()
+		}
+	case last >= st.NextSeq:
+		st.Lag = last - st.NextSeq + 1
+	}
+	return st
 }
 
 // LogProblem returns why nothing may be appended to a partition's log now: its
@@ -100,7 +113,10 @@ func (w *Worker) Status(ctx context.Context) ([]pane.Status, error) {
 // before, so that what is stored there would be thrown away when the right one is
 // restored. ErrUnavailable, or nil.
 func (w *Worker) LogProblem(id int) error {
-	p := w.partitions[id]
+	p := w.owned(id)
+	if p == nil {
+		return notOwned(id)
+	}
 	if lost := p.logLost.Load(); lost != nil {
 		return fmt.Errorf("%w: partition %d takes no readings: %w", gridloom.ErrUnavailable, id, *lost)
 	}
@@ -110,9 +126,9 @@ func (w *Worker) LogProblem(id int) error {
 	return nil
 }
 
-// Ready returns nil if every partition runs, else the first reason why not.
+// Ready returns nil if every partition that is owned here runs, else the first reason why not.
 func (w *Worker) Ready() error {
-	for _, p := range w.partitions {
+	for _, p := range w.all() {
 		st := p.snapshotStatus()
 		if st.State != "running" {
 			return fmt.Errorf("%w: partition %d is %s: %s", gridloom.ErrUnavailable, st.Partition, st.State, st.Problem)

@@ -27,7 +27,7 @@ type Machine struct {
 
 // NewMachine returns a machine of one partition of cfg.
 func NewMachine(cfg Config, partition int, log Log, heads Heads, store *pane.Store) *Machine {
-	p := New(cfg, log, heads, store).partitions[partition]
+	p := New(cfg, log, heads, store).owned(partition)
 	return &Machine{p: p, compactor: compactor{p: p, skip: map[string]bool{}}}
 }
 

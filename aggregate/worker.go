@@ -23,7 +23,7 @@ import (
 // Config says what a Worker owns and how. Zero values mean the defaults told here.
 type Config struct {
 	Generation    uint32
-	Partitions    int       // how many there are; the worker owns all of them
+	Partitions    int       // how many there are
 	StreamCreated time.Time // of the log, written into heads that are created
 
 	Window window.Config // default 15 min windows, 10 min lateness, 2 h bridging limit
@@ -51,6 +51,15 @@ type Config struct {
 	Clock func() time.Time       // for pauses; default time.Now
 	NewID func() string          // of commits; default random
 	Fault func(point string)     // called at named points, for crash tests; default nothing
+
+	// Peers are the other processes that share the partitions. Nil: there are none, and the
+	// worker owns all of them for as long as it runs.
+	Peers Peers
+
+	// Serve is called when a partition was claimed in an epoch: from then on Tail, Series
+	// and Status answer for it. The returned function is called before it is given up, and
+	// must not wait for answers under way. Default nothing: who asks is in this process.
+	Serve func(partition int, epoch uint64) (withdraw func())
 
 	Logger     *slog.Logger // default none
 	Registerer prometheus.Registerer
@@ -104,6 +113,9 @@ func (c *Config) setDefaults() {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
+	if c.Serve == nil {
+		c.Serve = func(int, uint64) func() { return func() {} }
+	}
 	if c.Fault == nil {
 		c.Fault = func(string) {}
 	}
@@ -118,43 +130,71 @@ func randomID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// Worker owns partitions. Its methods may be called from any goroutine while Run runs.
+// Worker owns partitions: all of them, or with Peers its share. Its methods may be
+// called from any goroutine while Run runs.
 type Worker struct {
-	cfg        Config
-	log        Log
-	heads      Heads
-	store      *pane.Store
-	metrics    *metrics
-	budget     budget
-	merging    chan struct{}
-	rows       pane.RowPool // of the tails of all partitions
-	partitions []*partition
+	cfg     Config
+	log     Log
+	heads   Heads
+	store   *pane.Store
+	metrics *metrics
+	budget  budget
+	merging chan struct{}
+	rows    pane.RowPool                // of the tails of all partitions
+	slots   []atomic.Pointer[partition] // by partition; nil: not owned here
 }
 
-// New returns a Worker for all partitions of cfg.
+// New returns a Worker for the partitions of cfg.
 func New(cfg Config, log Log, heads Heads, store *pane.Store) *Worker {
 	cfg.setDefaults()
-	w := &Worker{cfg: cfg, log: log, heads: heads, store: store, merging: make(chan struct{}, 1)}
+	w := &Worker{
+		cfg: cfg, log: log, heads: heads, store: store, merging: make(chan struct{}, 1),
+		slots: make([]atomic.Pointer[partition], cfg.Partitions),
+	}
 	w.budget.limit = cfg.ProcessBytes
-	w.metrics = newMetrics(cfg.Registerer, &w.budget)
-	for id := range cfg.Partitions {
-		w.partitions = append(w.partitions, newPartition(id, w))
+	w.metrics = newMetrics(cfg.Registerer, w)
+	if cfg.Peers == nil {
+		for id := range cfg.Partitions {
+			w.slots[id].Store(newPartition(id, w))
+		}
 	}
 	return w
 }
 
-// Run owns the partitions until ctx ends, then releases them with a last commit.
+// owned returns the partition of an id, nil if it is not owned here.
+func (w *Worker) owned(id int) *partition {
+	if id < 0 || id >= len(w.slots) {
+		return nil
+	}
+	return w.slots[id].Load()
+}
+
+// all lists the partitions that are owned here.
+func (w *Worker) all() (list []*partition) {
+	for id := range w.slots {
+		if p := w.slots[id].Load(); p != nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// Run owns partitions until ctx ends, then releases them with a last commit.
 // It returns early only for a clock that cannot be right.
 func (w *Worker) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, p := range w.partitions {
+	for _, p := range w.all() {
 		g.Go(func() error { return p.run(ctx) })
+	}
+	if w.cfg.Peers != nil {
+		g.Go(func() error { return newShare(w).run(ctx) })
 	}
 	g.Go(func() error { w.purge(ctx); return nil })
 	return g.Wait()
 }
 
-// purge lets the log forget what every partition has committed.
+// purge lets the log forget what every partition has committed. Of several workers
+// the one that owns partition 0 does it; each sees to it that its own do not hold it up.
 func (w *Worker) purge(ctx context.Context) {
 	t := time.NewTicker(w.cfg.PurgeEvery)
 	defer t.Stop()
@@ -164,22 +204,27 @@ func (w *Worker) purge(ctx context.Context) {
 			return
 		case <-t.C:
 		}
+		if len(w.all()) == 0 {
+			continue
+		}
 		heads := map[int]gridloom.Head{}
-		for _, p := range w.partitions {
+		for id := range w.slots {
 			// Read again rather than remembered: another owner may have moved it.
-			h, _, err := w.heads.LoadHead(ctx, p.id)
+			h, _, err := w.heads.LoadHead(ctx, id)
 			if err != nil {
 				heads = nil
 				break
 			}
-			heads[p.id] = h
+			heads[id] = h
 		}
 		if heads == nil {
 			continue
 		}
-		if err := w.log.Purge(ctx, heads); err != nil && ctx.Err() == nil {
-			w.cfg.Logger.Warn("log not purged", "err", err)
-			continue
+		if w.owned(0) != nil {
+			if err := w.log.Purge(ctx, heads); err != nil && ctx.Err() == nil {
+				w.cfg.Logger.Warn("log not purged", "err", err)
+				continue
+			}
 		}
 		// A partition that gets no frames would hold everybody's frames in the log.
 		pinned, err := w.log.Pinned(ctx, heads)
@@ -187,8 +232,8 @@ func (w *Worker) purge(ctx context.Context) {
 			continue
 		}
 		for _, id := range pinned {
-			if id < len(w.partitions) {
-				w.partitions[id].mustMove.Store(true)
+			if p := w.owned(id); p != nil {
+				p.mustMove.Store(true)
 			}
 		}
 	}
@@ -199,8 +244,12 @@ func (w *Worker) purge(ctx context.Context) {
 // a partition that is being released.
 func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, error)) (T, error) {
 	var none T
-	if id < 0 || id >= len(w.partitions) {
-		return none, fmt.Errorf("%w: partition %d of %d", gridloom.ErrNotFound, id, len(w.partitions))
+	if id < 0 || id >= len(w.slots) {
+		return none, fmt.Errorf("%w: partition %d of %d", gridloom.ErrNotFound, id, len(w.slots))
+	}
+	p := w.owned(id)
+	if p == nil {
+		return none, notOwned(id)
 	}
 	var before gridloom.FrameRef
 	for {
@@ -208,7 +257,7 @@ func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, e
 		if err != nil {
 			return none, fmt.Errorf("partition %d: %w", id, err)
 		}
-		v, err := askFor(ctx, w, id, goal, f)
+		v, err := askFor(ctx, p, goal, f)
 		if !errors.Is(err, protocol.ErrOvertaken) || goal == before {
 			return v, err
 		}
@@ -217,7 +266,7 @@ func ask[T any](ctx context.Context, w *Worker, id int, f func(*partition) (T, e
 }
 
 // askFor is ask for what the log holds up to goal.
-func askFor[T any](ctx context.Context, w *Worker, id int, goal gridloom.FrameRef, f func(*partition) (T, error)) (T, error) {
+func askFor[T any](ctx context.Context, p *partition, goal gridloom.FrameRef, f func(*partition) (T, error)) (T, error) {
 	type answer struct {
 		v   T
 		err error
@@ -236,13 +285,13 @@ func askFor[T any](ctx context.Context, w *Worker, id int, goal gridloom.FrameRe
 		done <- answer{v, err}
 	}
 	late := func() error {
-		st := w.partitions[id].snapshotStatus()
-		return fmt.Errorf("%w: partition %d (%s) did not answer: %w", gridloom.ErrUnavailable, id, st.State, ctx.Err())
+		st := p.snapshotStatus()
+		return fmt.Errorf("%w: partition %d (%s) did not answer: %w", gridloom.ErrUnavailable, p.id, st.State, ctx.Err())
 	}
 	select {
-	case w.partitions[id].asks <- question{goal, run}:
-	case <-w.partitions[id].left:
-		return none, fmt.Errorf("%w: partition %d is being released: this process stops", gridloom.ErrUnavailable, id)
+	case p.asks <- question{goal, run}:
+	case <-p.left:
+		return none, p.releasing()
 	case <-ctx.Done():
 		return none, late()
 	}
@@ -252,6 +301,11 @@ func askFor[T any](ctx context.Context, w *Worker, id int, goal gridloom.FrameRe
 	case <-ctx.Done():
 		return none, late()
 	}
+}
+
+// notOwned is what is answered for a partition that another process owns, or nobody.
+func notOwned(id int) error {
+	return fmt.Errorf("%w: partition %d is not owned here", gridloom.ErrUnavailable, id)
 }
 
 // question is what ask wants done once the frame goal has been read.

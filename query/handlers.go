@@ -207,6 +207,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 		{name: "problem"},
 		{name: "epoch", kind: kindInt},
 		{name: "owner"},
+		{name: "node"},
 		{name: "next_seq", kind: kindInt},
 		{name: "committed_seq", kind: kindInt},
 		{name: "lag", kind: kindInt},
@@ -220,7 +221,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	return s.answer(w, r, f, t, func(enc encoder) error {
 		for _, st := range states {
 			err := enc.row([]cell{
-				number(st.Generation), number(st.Partition), text(st.State), textOrNull(st.Problem), number(int64(st.Epoch)), textOrNull(st.Owner),
+				number(st.Generation), number(st.Partition), text(st.State), textOrNull(st.Problem), number(int64(st.Epoch)), textOrNull(st.Owner), textOrNull(st.Node),
 				number(int64(st.NextSeq)), number(int64(st.CommittedSeq)), number(int64(st.Lag)), when(st.Watermark > 0, int64(st.Watermark)),
 				when(st.LogTime > 0, int64(st.LogTime)), when(st.LastCommit != 0, int64(st.LastCommit)), number(st.Series),
 				number(st.OpenPanes), number(st.TailBytes),
@@ -245,6 +246,7 @@ func (s *Server) withUnowned(ctx context.Context, states []pane.Status) []pane.S
 			st.Problem = err.Error()
 		} else {
 			st.Generation, st.Epoch, st.NextSeq, st.CommittedSeq, st.LogTime = h.Generation, h.Epoch, h.NextSeq, h.NextSeq, h.LogTime
+			st.Owner, st.Node = h.Owner, h.Node // the last
 		}
 		states = append(states, st)
 	}

@@ -29,8 +29,9 @@ type snapshot struct {
 // its owner meanwhile, or the owner found that it had lost it.
 const snapshotTries = 4
 
-// askAtOnce is how many partitions are asked at the same time.
-const askAtOnce = 16
+// askAtOnce is how many partitions are asked at the same time: those of a whole
+// cluster, so that silent owners are waited for together.
+const askAtOnce = 64
 
 // snapshots takes a snapshot of every partition that sel can touch. If an owner is
 // silent that is a failure, or with partial the committed part is taken.

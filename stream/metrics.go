@@ -28,6 +28,10 @@ type metrics struct {
 	closed         prometheus.Gauge
 	watchFailures  prometheus.Counter
 	statfsFailures prometheus.Counter
+	answers        prometheus.Counter
+	answerBytes    prometheus.Counter
+	answerFailures prometheus.Counter
+	askRetries     prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -65,6 +69,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		diskReserve:    gauge("disk_reserve_bytes", "Bytes that are kept free on the log's file system."),
 		closed:         gauge("disk_closed", "1 while appends stop for want of disk, 2 while commits do too, else 0."),
 		watchFailures:  counter("watch_failures_total", "Times that the log's state could not be read."),
+		answers:        counter("answers_total", "Questions of other processes that owners here answered."),
+		answerBytes:    counter("answer_bytes_total", "Bytes of those answers."),
+		answerFailures: counter("answer_failures_total", "Questions of other processes that got no whole answer."),
+		askRetries:     counter("ask_retries_total", "Repeated tries to ask the owner of a partition in another process."),
 		statfsFailures: counter("statfs_failures_total", "Times that the disk's free space could not be read."),
 	}
 	// From the start on, so that a rate sees the first one.
@@ -79,6 +87,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	obs.Register(r, m.appendSeconds, m.appendBytes, m.appendFailures, m.frames, m.frameBytes, m.recreations, m.verifyFailures,
 		m.swaps, m.purged, m.createRetries, m.rejects, m.rejectFailures, m.rejectsFallen, m.logBytes, m.logMaxBytes,
-		m.diskFree, m.diskReserve, m.closed, m.watchFailures, m.statfsFailures)
+		m.diskFree, m.diskReserve, m.closed, m.watchFailures, m.statfsFailures, m.answers, m.answerBytes, m.answerFailures, m.askRetries)
 	return m
 }

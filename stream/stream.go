@@ -8,7 +8,10 @@
 // (head.go), follows its partition (follow.go) after checking the log against its
 // head (verify.go), and what all have committed is purged (purge.go). room.go keeps
 // the disk from filling up, usage.go tells how full things are and watches the
-// log's identity, errors.go turns NATS errors into gridloom's kinds, metrics.go
+// log's identity; guard.go does that for who appends without owning. Owners answer
+// questions of other processes (owners.go), which ask by the head (ask.go); members.go
+// carries what processes that share partitions say of themselves.
+// errors.go turns NATS errors into gridloom's kinds, metrics.go
 // counts, durability.go says whether the log fsyncs. Formats: docs/format/subjects.md and docs/format/head.md.
 package stream
 
@@ -86,6 +89,9 @@ type Stream struct {
 	foreign  atomic.Pointer[error] // set once the log is not the one that was joined
 	curve    curve
 
+	answering chan struct{} // holds one for each answer under way
+	answers   sync.WaitGroup
+
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 }
@@ -100,7 +106,7 @@ func Connect(ctx context.Context, cfg Config) (*Stream, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	s := &Stream{cfg: cfg, log: obs.Or(cfg.Logger), met: newMetrics(cfg.Registerer)}
+	s := &Stream{cfg: cfg, log: obs.Or(cfg.Logger), met: newMetrics(cfg.Registerer), answering: make(chan struct{}, answersAtOnce)}
 	s.room = newRoom(cfg.Disk, s.log, s.met)
 	if err := checkFsync(ctx, &s.cfg); err != nil {
 		return nil, err
@@ -196,10 +202,14 @@ func connect(ctx context.Context, cfg *Config, log *slog.Logger) (*nats.Conn, er
 	if cfg.CertFile != "" {
 		opts = append(opts, nats.ClientCert(cfg.CertFile, cfg.KeyFile))
 	}
-	for {
+	for told := false; ; {
 		nc, err := nats.Connect(cfg.URL, opts...)
 		if err == nil {
 			return nc, nil
+		}
+		if !told {
+			told = true
+			log.Warn("waiting for NATS", "err", err)
 		}
 		if !wait(ctx, 250*time.Millisecond) {
 			return nil, fmt.Errorf("%w: connect to NATS %s: %w", gridloom.ErrUnavailable, cfg.URL, err)
@@ -210,12 +220,17 @@ func connect(ctx context.Context, cfg *Config, log *slog.Logger) (*nats.Conn, er
 // Layout returns generation, partitions and identity of the log.
 func (s *Stream) Layout() Layout { return s.layout }
 
+// Replicated reports whether the log's server stores every frame on several machines,
+// and so fsyncs frames together. Without, it fsyncs one after the other.
+func (s *Stream) Replicated() bool { return s.frames.CachedInfo().Config.Replicas > 1 }
+
 // Close ends the watching and, unless the caller gave it, the connection. Readers
 // must be closed before.
 func (s *Stream) Close() {
 	s.stop()
 	s.wg.Wait()
 	s.closeConn()
+	s.answers.Wait() // nothing can be sent any more
 }
 
 func (s *Stream) closeConn() {

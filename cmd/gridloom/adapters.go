@@ -5,6 +5,7 @@ import (
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate"
+	"github.com/gridloom/gridloom/ingest"
 	"github.com/gridloom/gridloom/stream"
 )
 
@@ -40,20 +41,21 @@ func (o ownerReader) Next(ctx context.Context) ([]aggregate.Frame, error) {
 func (o ownerReader) Close() { o.r.Close() }
 
 // ingestLog is the log as ingest sees it, with the fault points of crash tests. What
-// would go into a log that was rolled back is not acknowledged.
+// would go into a log that was rolled back is not acknowledged: problem says so, from
+// the owners in this process or from a stream.Guard.
 type ingestLog struct {
-	s      *stream.Stream
-	owners *aggregate.Worker
-	fault  func(string)
+	log     ingest.Log
+	problem func(partition int) error
+	fault   func(string)
 }
 
 // Append implements ingest.Log.
 func (l ingestLog) Append(ctx context.Context, partition int, frame []byte) (uint64, error) {
-	if err := l.owners.LogProblem(partition); err != nil {
+	if err := l.problem(partition); err != nil {
 		return 0, err
 	}
 	l.fault("append.sealed")
-	seq, err := l.s.Append(ctx, partition, frame)
+	seq, err := l.log.Append(ctx, partition, frame)
 	if err == nil {
 		l.fault("append.stored")
 	}

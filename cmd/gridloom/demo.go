@@ -17,7 +17,7 @@ const demoEvery = 5 * time.Second
 
 // addDemo prepares a simulated neighbourhood: real edge agents, each with its own
 // spool, which speak MQTT to the listener as any other.
-func (p *pipeline) addDemo(cfg upConfig, dir *dataDir) error {
+func (p *pipeline) addDemo(cfg config, dir *dataDir) error {
 	clock := device.NewClock(device.ClockTrust)
 	var agents []*agent.Agent
 	first := 1

@@ -126,10 +126,11 @@ func inspectLive(ctx context.Context, kind string, c *inspectConfig, stdout io.W
 	if err := isDataDir(c.data); err != nil {
 		return err
 	}
-	var run runInfo
-	if data, err := os.ReadFile(filepath.Join(c.data, "run.json")); err == nil && json.Unmarshal(data, &run) == nil {
-		if err := inspectOverHTTP(ctx, kind, c, run, stdout); !errors.Is(err, errNobodyThere) {
-			return err
+	for _, file := range runFiles(c.data) {
+		if run, ok := readRun(file); ok {
+			if err := inspectOverHTTP(ctx, kind, c, run, stdout); !errors.Is(err, errNobodyThere) {
+				return err
+			}
 		}
 	}
 	dir, err := lockExisting(c.data)
@@ -137,7 +138,7 @@ func inspectLive(ctx context.Context, kind string, c *inspectConfig, stdout io.W
 		return err
 	}
 	defer dir.close()
-	s, closeLog, err := openLog(ctx, dir)
+	s, closeLog, err := openLog(ctx, dir, natsConfig{})
 	if err != nil {
 		return err
 	}
@@ -190,9 +191,22 @@ func inspectHandler(s *stream.Stream) http.Handler {
 	})
 }
 
-// openLog starts the embedded server on a directory that nobody runs on.
-func openLog(ctx context.Context, dir *dataDir) (*stream.Stream, func(), error) {
+// openLog joins the log of a directory that nobody runs on: that of the NATS server
+// that n names, or else its own, in an embedded server.
+func openLog(ctx context.Context, dir *dataDir, n natsConfig) (*stream.Stream, func(), error) {
 	logger := obs.Discard()
+	if n.url != "" {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		s, err := stream.Connect(ctx, n.config(logger))
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, s.Close, nil
+	}
+	if _, err := os.Stat(dir.sub("log")); err != nil {
+		return nil, nil, fmt.Errorf("data directory %s has no log of its own: roles run on it with a NATS server elsewhere, and one of them must run", dir.path)
+	}
 	srv, err := natsd.Open(natsd.Config{Dir: dir.sub("log"), Logger: logger})
 	if err != nil {
 		return nil, nil, err

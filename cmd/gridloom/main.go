@@ -1,8 +1,10 @@
 // Command gridloom is the telemetry pipeline of a smart grid in one binary.
 //
-// main.go chooses the command. up.go runs everything in one process on one data
-// directory (datadir.go): pipeline.go wires the stages (stage.go) through the
-// adapters in adapters.go, demo.go adds a simulated neighbourhood, progress.go the
+// main.go chooses the command. up.go runs a role, or all of them in one process, by
+// its flags (config.go) on a data directory (datadir.go): parts.go opens the stages,
+// joined through the adapters in adapters.go and, where the owner of a partition is in
+// another process, remote.go; pipeline.go runs and stops them (stage.go), web.go serves
+// what every role tells. demo.go adds a simulated neighbourhood, progress.go the
 // line that tells how it goes. inspect.go prints any file, inspect_log.go heads and
 // frames; repair.go restores heads. fault.go lets crash tests kill the process at
 // named points.
@@ -36,6 +38,9 @@ var version = "dev"
 const usage = `gridloom is the telemetry pipeline of a smart grid.
 
   gridloom up [flags]         run everything in one process (add --demo for a simulated neighbourhood)
+  gridloom ingest [flags]     one role in a process of its own, beside others on a
+  gridloom aggregate [flags]  NATS server and a data directory that they share:
+  gridloom query [flags]      take readings, turn them into panes, answer queries
   gridloom inspect KIND ...   print a log, head, manifest, segment, frame or spool, for people or --json
   gridloom repair head        restore lost heads from the store, with every role stopped
   gridloom version
@@ -70,7 +75,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var err error
 	switch args[0] {
 	case "up":
-		err = runUp(ctx, args[1:], stdout, stderr)
+		err = runRole(ctx, roleUp, args[1:], stdout, stderr)
+	case "ingest", "aggregate", "query":
+		err = runRole(ctx, role(args[0]), args[1:], stdout, stderr)
 	case "inspect":
 		err = runInspect(ctx, args[1:], stdout, stderr)
 	case "repair":

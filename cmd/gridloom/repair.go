@@ -24,6 +24,8 @@ func runRepair(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	fs := flag.NewFlagSet("gridloom repair head", flag.ContinueOnError)
 	data := fs.String("data", "./gridloom-data", "data `directory`; no role may run on it")
+	var n natsConfig
+	n.addFlags(fs, "", "; without it the log is the directory's own")
 	if err := parseFlags(fs, args[1:], stderr); err != nil {
 		return err
 	}
@@ -35,15 +37,15 @@ func runRepair(ctx context.Context, args []string, stdout, stderr io.Writer) err
 		return err
 	}
 	defer dir.close()
-	return repairHeads(ctx, dir, stdout)
+	return repairHeads(ctx, dir, n, stdout)
 }
 
 // repairHeads writes a head for every partition that has files but no head, from
 // the newest manifest whose segments are all there. Any manifest is a right fold
 // of the log up to its position, also one that was never swapped in, so the one
 // that has read furthest is the best.
-func repairHeads(ctx context.Context, dir *dataDir, stdout io.Writer) error {
-	s, closeLog, err := openLog(ctx, dir)
+func repairHeads(ctx context.Context, dir *dataDir, n natsConfig, stdout io.Writer) error {
+	s, closeLog, err := openLog(ctx, dir, n)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,8 @@ type Status struct {
 	State        string          `json:"state"` // claiming, restoring, running, stopped, fenced
 	Problem      string          `json:"problem,omitempty"`
 	Epoch        uint64          `json:"epoch"`
-	Owner        string          `json:"owner"`
+	Owner        string          `json:"owner"`         // one start of one process
+	Node         string          `json:"node"`          // that process's stable name
 	NextSeq      uint64          `json:"next_seq"`      // read so far
 	CommittedSeq uint64          `json:"committed_seq"` // the head's next_seq
 	Lag          uint64          `json:"lag"`           // frames stored and not yet read
