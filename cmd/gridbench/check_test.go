@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -174,4 +176,31 @@ func TestSendersGoOnAfterBreaks(t *testing.T) {
 	if found, notes := inspect(t, srv, s); !found.clean() {
 		t.Errorf("findings %+v\n%s", found, notes)
 	}
+}
+
+// TestPatientQuestionsAreRepeated: 503 is asked again for a while, anything else is not.
+func TestPatientQuestionsAreRepeated(t *testing.T) {
+	var asked, refuse, status int
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked <= refuse {
+			w.WriteHeader(status)
+		}
+	}))
+	defer srv.Close()
+	f := func(patience time.Duration, code, times int, wantErr bool, wantAsked int) {
+		t.Helper()
+		a := newAPI(strings.TrimPrefix(srv.URL, "http://"))
+		defer a.close()
+		a.patience, asked, refuse, status = patience, 0, times, code
+		body, err := a.get(t.Context(), "/x", nil)
+		if err == nil {
+			body.Close()
+		}
+		if (err != nil) != wantErr || asked != wantAsked || a.repeated != wantAsked-1 {
+			t.Errorf("patience %s, %d times %d: asked %d times, want %d; %v", patience, times, code, asked, wantAsked, err)
+		}
+	}
+	f(time.Minute, http.StatusServiceUnavailable, 1, false, 2)
+	f(0, http.StatusServiceUnavailable, 1, true, 1)
+	f(time.Minute, http.StatusInternalServerError, 1, true, 1)
 }

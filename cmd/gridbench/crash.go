@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,24 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/gridloom/gridloom"
 )
-
-// crashConfig is what gridbench crash is told.
-type crashConfig struct {
-	kills            int
-	rate             int // readings per second over all connections
-	minKill, maxKill time.Duration
-	seed             uint64
-	server           string // path of the gridloom binary; "": built
-	serverArgs       string
-	dir              string // work directory; "": a temporary one
-	maxRestart       time.Duration
-	connections      int
-	meters           int // per connection
-	json             bool
-}
 
 // crashReport is what gridbench crash prints; docs/benchmarks.md explains the keys.
 type crashReport struct {
@@ -57,7 +39,15 @@ func runCrash(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
-	r, err := crash(ctx, cfg, stderr)
+	var r interface {
+		print(w io.Writer) error
+		verdict(cfg *crashConfig) error
+	}
+	if cfg.roles {
+		r, err = crashRoles(ctx, cfg, stderr)
+	} else {
+		r, err = crash(ctx, cfg, stderr)
+	}
 	if err != nil {
 		return err
 	}
@@ -74,45 +64,12 @@ func runCrash(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	return r.verdict(cfg)
 }
 
-func crashFlags(c *crashConfig) *flag.FlagSet {
-	fs := flag.NewFlagSet("gridbench crash", flag.ContinueOnError)
-	fs.IntVar(&c.kills, "kills", 100, "how often to kill the server")
-	fs.IntVar(&c.rate, "rate", 20_000, "readings per second over all connections")
-	fs.DurationVar(&c.minKill, "min-kill", 50*time.Millisecond, "earliest random kill after serving began")
-	fs.DurationVar(&c.maxKill, "max-kill", 2*time.Second, "latest random kill")
-	fs.Uint64Var(&c.seed, "seed", 0, "seed of kills and readings; 0: a new one, which is printed")
-	fs.StringVar(&c.server, "server", "", "`path` of the gridloom binary; built from this module if empty")
-	fs.StringVar(&c.serverArgs, "server-args", "", "further `flags` of gridloom up, separated by blanks")
-	fs.StringVar(&c.dir, "dir", "", "work `directory`, which must not exist; a temporary one if empty")
-	fs.DurationVar(&c.maxRestart, "max-restart", 5*time.Second, "longest time from exec to serving that passes")
-	fs.IntVar(&c.connections, "connections", 8, "MQTT connections, an agent each")
-	fs.IntVar(&c.meters, "meters", 20, "meters per connection")
-	fs.BoolVar(&c.json, "json", false, "print JSON")
-	return fs
-}
-
-func parseCrash(args []string, stderr io.Writer) (*crashConfig, error) {
-	var c crashConfig
-	fs := crashFlags(&c)
-	fs.SetOutput(stderr)
-	if err := fs.Parse(args); err != nil {
-		return nil, err
-	}
-	if c.seed == 0 {
-		c.seed = rand.Uint64()
-	}
-	if c.kills < 0 || c.rate < 1 || c.connections < 1 || c.meters < 1 || c.minKill < 0 || c.maxKill < c.minKill {
-		return nil, errors.New("--kills, --rate, --connections, --meters, --min-kill, --max-kill: want positive ones, and --max-kill not below --min-kill")
-	}
-	return &c, nil
-}
-
 // A torment is one run of gridbench crash.
 type torment struct {
 	cfg     *crashConfig
 	dir     string
 	server  *server
-	senders []*sender
+	fleet   *fleet
 	rng     *rand.Rand
 	out     io.Writer // progress
 	report  crashReport
@@ -140,14 +97,8 @@ func crash(ctx context.Context, cfg *crashConfig, progress io.Writer) (*crashRep
 
 // open makes the work directory with the binary, the server's log and the ledgers.
 func (t *torment) open(ctx context.Context) error {
-	t.dir = t.cfg.dir
 	var err error
-	if t.dir == "" {
-		t.dir, err = os.MkdirTemp("", "gridbench-crash-")
-	} else {
-		err = os.Mkdir(t.dir, 0o700)
-	}
-	if err != nil {
+	if t.dir, err = workDir(t.cfg.dir); err != nil {
 		return err
 	}
 	binary, err := serverBinary(ctx, t.cfg.server, t.dir)
@@ -159,35 +110,14 @@ func (t *torment) open(ctx context.Context) error {
 		return err
 	}
 	t.server = &server{binary: binary, args: strings.Fields(t.cfg.serverArgs), data: filepath.Join(t.dir, "data"), log: log}
-	return t.makeSenders()
-}
-
-func (t *torment) makeSenders() error {
-	reg, err := lookUpRegisters()
-	if err != nil {
-		return err
-	}
-	epoch := gridloom.EpochAt(gridloom.MillisOf(time.Now()))
-	every := time.Duration(float64(time.Second) * float64(t.cfg.connections) * readingsPerBatch / float64(t.cfg.rate))
-	for i := range t.cfg.connections {
-		name := fmt.Sprintf("crash-%02d", i)
-		l, err := createLedger(t.ledgerPath(i))
-		if err != nil {
-			return err
-		}
-		t.senders = append(t.senders, newSender(name, newTraffic(name, epoch, t.cfg.meters, t.cfg.seed+uint64(i), reg), l, every))
-	}
-	return nil
-}
-
-func (t *torment) ledgerPath(i int) string {
-	return filepath.Join(t.dir, fmt.Sprintf("acknowledged-%02d.ledger", i))
+	t.fleet, err = newFleet(t.dir, t.cfg.connections, t.cfg.meters, t.cfg.rate, t.cfg.seed)
+	return err
 }
 
 func (t *torment) close(clean bool) error {
 	err := t.server.log.Close()
-	for _, s := range t.senders {
-		err = errors.Join(err, s.ledger.close())
+	if t.fleet != nil {
+		err = errors.Join(err, t.fleet.close())
 	}
 	if !clean {
 		t.report.Dir = t.dir
@@ -210,15 +140,16 @@ func (t *torment) run(ctx context.Context) error {
 		return err
 	}
 	defer l.kill()
-	if err := t.drain(ctx, l); err != nil {
+	if err := t.fleet.drain(ctx, func(int) string { return l.mqtt }); err != nil {
 		return err
 	}
-	for _, s := range t.senders {
-		t.report.Acknowledged += s.acked
-		t.report.Sent += s.sent
+	if err := waitForLag(ctx, l.http, 0); err != nil {
+		return err
 	}
+	t.report.Acknowledged, t.report.Sent = t.fleet.counts()
 	fmt.Fprintf(t.out, "%d readings acknowledged; checking\n", t.report.Acknowledged)
-	return t.check(ctx, l)
+	t.report.findings, err = t.fleet.check(ctx, l.http, t.report.Acknowledged, t.out)
+	return err
 }
 
 // The places at which the server kills itself when told by GRIDLOOM_FAULT.
@@ -303,7 +234,7 @@ const faultPatience = 60 * time.Second
 // live publishes to a life until it is killed or kills itself.
 func (t *torment) live(ctx context.Context, l *life, b blow) error {
 	g, gctx := errgroup.WithContext(ctx)
-	for _, s := range t.senders {
+	for _, s := range t.fleet.senders {
 		g.Go(func() error { return s.session(gctx, l.mqtt, false) })
 	}
 	if b.point == "" || b.stop {
@@ -362,69 +293,6 @@ func (t *torment) start(ctx context.Context, fault string) (*life, error) {
 	}
 	t.started = t.started || err == nil
 	return l, err
-}
-
-// drainTimeout is how long the last life may take to acknowledge and read everything.
-const drainTimeout = 2 * time.Minute
-
-// drain lets all senders have everything acknowledged, and waits until the server has read its log.
-func (t *torment) drain(ctx context.Context, l *life) error {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	g, gctx := errgroup.WithContext(ctx)
-	for _, s := range t.senders {
-		s.makeRest()
-		g.Go(func() error { return s.session(gctx, l.mqtt, true) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	for _, s := range t.senders {
-		if n := s.left(); n > 0 {
-			return fmt.Errorf("%s: %d batches were not acknowledged within %s: %w", s.name, n, drainTimeout, errFound)
-		}
-	}
-	return waitForLag(ctx, l.http)
-}
-
-func waitForLag(ctx context.Context, http string) error {
-	a := newAPI(http)
-	defer a.close()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ps, err := a.status(ctx)
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(ps, func(p partitionStatus) bool { return p.Lag > 0 }) {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("the server did not read its log to the end: %w", ctx.Err())
-		}
-	}
-}
-
-// check compares the ledgers with what is served.
-func (t *torment) check(ctx context.Context, l *life) error {
-	c := checker{api: newAPI(l.http), width: gridloom.DefaultWidth, bridge: gridloom.DefaultBridge, notes: t.out}
-	defer c.api.close()
-	names := map[string]string{}
-	for i, s := range t.senders {
-		if err := readLedger(t.ledgerPath(i), names, func(e entry) { c.acked = append(c.acked, e) }); err != nil {
-			return err
-		}
-		c.unacked = append(c.unacked, s.unacknowledged()...)
-	}
-	if int64(len(c.acked)) != t.report.Acknowledged {
-		return fmt.Errorf("the ledgers hold %d readings, and %d were acknowledged", len(c.acked), t.report.Acknowledged)
-	}
-	err := c.run(ctx)
-	t.report.findings = c.found
-	return err
 }
 
 // verdict is errFound for a run that shows a fault, and an error for one that shows less than it should.

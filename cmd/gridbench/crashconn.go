@@ -25,6 +25,7 @@ type sender struct {
 	ids     map[uint16]*message // in flight on the present connection
 	acked   int64               // readings, a repeated one each time
 	sent    int64               // the same
+	waits   histogram           // from a batch's first PUBLISH to its PUBACK, since takeWaits
 	wake    chan struct{}       // capacity 1: "a place came free"
 }
 
@@ -139,6 +140,9 @@ func (s *sender) take(last uint16, m *message) uint16 {
 		last++
 		if last != 0 && s.ids[last] == nil {
 			s.ids[last] = m
+			if m.sentAt.IsZero() {
+				m.sentAt = time.Now()
+			}
 			s.sent += int64(len(m.entries))
 			return last
 		}
@@ -219,6 +223,7 @@ func (s *sender) note(ids []uint16) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
+		s.waits.add(time.Since(s.ids[id].sentAt))
 		delete(s.ids, id)
 	}
 	kept := s.pending[:0]
@@ -237,6 +242,26 @@ func (s *sender) note(ids []uint16) error {
 	default:
 	}
 	return nil
+}
+
+// takeWaits returns how long batches have waited for their PUBACK since the last call,
+// and counts a batch that still waits with what it has waited so far.
+func (s *sender) takeWaits() histogram {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.waits
+	s.waits = histogram{}
+	for _, m := range s.ids {
+		h.max = max(h.max, time.Since(m.sentAt))
+	}
+	return h
+}
+
+// counts returns the readings of acknowledged and of sent batches.
+func (s *sender) counts() (acked, sent int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acked, s.sent
 }
 
 // unacknowledged returns what the server may or may not have.

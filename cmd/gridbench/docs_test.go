@@ -50,7 +50,8 @@ func TestDocsNameEveryFlagAndKey(t *testing.T) {
 		}
 	}
 	f("load", loadFlags(&loadConfig{}), loadReport{})
-	f("crash", crashFlags(&crashConfig{}), crashReport{})
+	f("crash", crashFlags(&crashConfig{}), crashReport{}, rolesReport{})
+	f("soak", soakFlags(&soakConfig{}), soakReport{}, survivor{})
 	f("compare ingest", compareFlags(&compareConfig{}), compareReport{}, stackFigure{})
 	f("floor", floorFlags(&floorConfig{}), floorReport{}, figure{})
 }

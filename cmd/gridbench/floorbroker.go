@@ -81,7 +81,7 @@ func (r *floorRun) loadBroker(ctx context.Context, broker string, load *loadConf
 	}
 	addr, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
-		return nil, fmt.Errorf("it did not say where it listens: %w: %s", err, lastWords(log))
+		return nil, fmt.Errorf("it did not say where it listens: %w: %s", err, lastWords(log, 0))
 	}
 	load.mqtt, load.serverPID = strings.TrimSpace(addr), p.pid()
 	return measureLoad(ctx, load)

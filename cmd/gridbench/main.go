@@ -15,6 +15,12 @@
 // with what the REST API (rest.go) serves. The checker shares no code with
 // ingest or aggregate: it could not find a mistake that it makes too.
 //
+// With --roles it does so to a nats-server and role processes (cluster.go): ordeal.go
+// kills and stops them, rolling.go restarts them and changes how many there are while
+// pauses.go asks for answers, rolesreport.go tells. gridbench soak (soak.go) does a bit
+// of everything for a long time and watches the memory of those it spares. fleet.go
+// holds the agents of either.
+//
 // gridbench floor (floor.go, floorbroker.go) measures on this machine what package
 // floor knows: the least that each stage can cost, and our stage beside it.
 //
@@ -44,6 +50,7 @@ const usage = `gridbench measures and torments a running gridloom.
   gridbench crash  kill -9 a server under load, then count what it lost
   gridbench compare ingest
                    run gridloom and what is used instead in turns
+  gridbench soak   minutes of mixed faults: is anything lost, does memory grow?
   gridbench floor  measure the least that each stage can cost here, and our stages beside it
 
 gridbench COMMAND -h lists the flags; docs/benchmarks.md explains them.
@@ -77,6 +84,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return runCrash(ctx, args[1:], stdout, stderr)
 	case "floor":
 		return runFloor(ctx, args[1:], stdout, stderr)
+	case "soak":
+		return runSoak(ctx, args[1:], stdout, stderr)
 	case "compare":
 		return runCompare(ctx, args[1:], stdout, stderr)
 	case floorBroker:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -83,17 +84,17 @@ func (p *process) killed() bool {
 	return ok && st.Signaled() && st.Signal() == syscall.SIGKILL
 }
 
-// lastWords returns the end of what a log holds.
-func lastWords(log *os.File) string {
+// lastWords returns the end of what a log holds after from.
+func lastWords(log *os.File, from int64) string {
 	const most = 1000
 	info, err := log.Stat()
 	if err != nil {
 		return err.Error()
 	}
-	from := max(0, info.Size()-most)
+	from = max(from, info.Size()-most)
 	text, err := io.ReadAll(io.NewSectionReader(log, from, most))
 	if err != nil {
 		return fmt.Sprintf("(the log cannot be read: %v)", err)
 	}
-	return string(text)
+	return strings.TrimSpace(string(text))
 }

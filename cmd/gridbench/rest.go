@@ -20,6 +20,11 @@ import (
 type api struct {
 	base   string // http://127.0.0.1:8080
 	client *http.Client
+
+	// How long an answer of 503 is asked for again, and how often that was. What is
+	// checked is what a server says, not how soon.
+	patience time.Duration
+	repeated int
 }
 
 func newAPI(addr string) *api {
@@ -37,20 +42,34 @@ func (a *api) get(ctx context.Context, path string, q url.Values) (io.ReadCloser
 	if len(q) > 0 {
 		u += "?" + q.Encode()
 	}
+	for begun := time.Now(); ; {
+		body, status, err := a.ask(ctx, path, u)
+		if status != http.StatusServiceUnavailable || time.Since(begun) >= a.patience {
+			return body, err
+		}
+		a.repeated++
+		if rest(ctx, 500*time.Millisecond) != nil {
+			return nil, err
+		}
+	}
+}
+
+// ask asks once.
+func (a *api) ask(ctx context.Context, path, u string) (_ io.ReadCloser, status int, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, http.NoBody)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	resp, err := a.client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 		resp.Body.Close()
-		return nil, fmt.Errorf("GET %s: %s: %s", path, resp.Status, strings.TrimSpace(string(text)))
+		return nil, resp.StatusCode, fmt.Errorf("GET %s: %s: %s", path, resp.Status, strings.TrimSpace(string(text)))
 	}
-	return resp.Body, nil
+	return resp.Body, resp.StatusCode, nil
 }
 
 func (a *api) ready(ctx context.Context) error {
@@ -63,6 +82,8 @@ func (a *api) ready(ctx context.Context) error {
 
 // partitionStatus is what /api/v1/status tells of one partition.
 type partitionStatus struct {
+	Partition    int    `json:"partition"`
+	Owner        string `json:"owner"`
 	State        string `json:"state"`
 	NextSeq      uint64 `json:"next_seq"`
 	CommittedSeq uint64 `json:"committed_seq"`

@@ -26,10 +26,20 @@ func serverBinary(ctx context.Context, given, dir string) (string, error) {
 	if given != "" {
 		return given, nil
 	}
-	path := filepath.Join(dir, "gridloom")
-	build := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/gridloom/gridloom/cmd/gridloom")
-	if text, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build gridloom: %w: %s", err, text)
+	return goBuild(ctx, filepath.Join(dir, "gridloom"), "github.com/gridloom/gridloom/cmd/gridloom")
+}
+
+// natsBinary returns the path that was given, or builds the nats-server of this module's go.mod into dir.
+func natsBinary(ctx context.Context, given, dir string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	return goBuild(ctx, filepath.Join(dir, "nats-server"), "github.com/nats-io/nats-server/v2")
+}
+
+func goBuild(ctx context.Context, path, pkg string) (string, error) {
+	if text, err := exec.CommandContext(ctx, "go", "build", "-o", path, pkg).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w: %s", pkg, err, text)
 	}
 	return path, nil
 }
@@ -128,4 +138,4 @@ func (s *server) explain(l *life, err error) error {
 	return fmt.Errorf("%w (%s); it said: %s", err, l.cmd.ProcessState, s.lastWords())
 }
 
-func (s *server) lastWords() string { return lastWords(s.log) }
+func (s *server) lastWords() string { return lastWords(s.log, 0) }

@@ -80,7 +80,7 @@ func (t *trial) finish() error {
 func (t *trial) alive() error {
 	for _, p := range t.parts {
 		if p.process.ended() {
-			return fmt.Errorf("%s ended (%s); the log says: %s", p.name, p.process.cmd.ProcessState, lastWords(t.log))
+			return fmt.Errorf("%s ended (%s); the log says: %s", p.name, p.process.cmd.ProcessState, lastWords(t.log, 0))
 		}
 	}
 	return nil
@@ -255,7 +255,7 @@ func (t *trial) until(ctx context.Context, ok func() bool) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("it was not ready within %s: %s: %w", startTimeout, lastWords(t.log), ctx.Err())
+			return fmt.Errorf("it was not ready within %s: %s: %w", startTimeout, lastWords(t.log, 0), ctx.Err())
 		}
 	}
 	return nil

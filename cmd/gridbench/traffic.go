@@ -25,6 +25,7 @@ type entry struct {
 type message struct {
 	entries []entry
 	payload []byte
+	sentAt  time.Time // for the first time
 }
 
 // The registers that the traffic uses, one of each kind and a second gauge.
@@ -272,7 +273,7 @@ func (t *traffic) encode(es []entry, fresh bool) message {
 	for i := range es {
 		es[i].order = order
 	}
-	return message{es, payload}
+	return message{entries: es, payload: payload}
 }
 
 func (t *traffic) appendJSON(dst []byte, es []entry, ordered bool) []byte {
