@@ -18,7 +18,7 @@ import (
 func newFleet(tb testing.TB, meters int) *partition {
 	tb.Helper()
 	w := New(Config{Generation: 1, Partitions: 1, Window: testWindow, AwakeSeries: -1}, nil, nil, nil)
-	p := w.partitions[0]
+	p := w.owned(0)
 	for m := range meters {
 		id := p.table.meter(fmt.Sprintf("DE00056%09d", m))
 		for _, name := range []string{"energy_import", "power_import", "voltage_l1"} {

@@ -36,7 +36,7 @@ func (s *sweepRig) start(change func(*Config)) {
 			change(c)
 		}
 	})
-	p := s.worker.partitions[0]
+	p := s.worker.owned(0)
 	await(s.t, "the partition runs", func() bool { return s.state().State == "running" })
 	s.sweep = newSweeper(p)
 }
