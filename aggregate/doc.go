@@ -3,7 +3,7 @@
 // by one compare-and-set of the partition's head.
 //
 // A Worker (worker.go) runs one partition loop (partition.go) per partition.
-// The loop claims the head and restores what the last commit left (restore.go),
+// The loop claims the head and restores what the last commit left (restore.go), reads the log and keeps it ticking (follow.go),
 // applies frames (apply.go) to the table of series (series.go), of which most rest
 // (rest.go), lists what is due to
 // be closed (due.go), collects what came out of order and refolds it from stored rows (refold.go), keeps what is not yet
