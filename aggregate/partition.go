@@ -261,31 +261,6 @@ func (p *partition) own(ctx context.Context) error {
 	return err
 }
 
-// acquire claims and restores the partition once. After an ErrUnavailable it may be
-// called again: that is another claim.
-func (p *partition) acquire(ctx context.Context) error {
-	p.setState("claiming")
-	p.withdraw()
-	if err := p.claim(ctx); err != nil {
-		return err
-	}
-	p.withdraw = sync.OnceFunc(p.serve(p.id, p.head.Epoch))
-	p.setState("restoring")
-	if err := p.restore(ctx); err != nil {
-		return err
-	}
-	goal, err := p.log.LastSequence(ctx, p.id)
-	if err != nil {
-		return err
-	}
-	now := p.cfg.Clock()
-	p.lastCommit, p.lastSnapshot, p.lastFrame = now, now, now
-	p.goal, p.caughtUp = goal, p.nextSeq > goal
-	p.setCommitted()
-	p.shown.Store(&committed{p.head, p.manifest})
-	return nil
-}
-
 // loop is the life of an owned partition. It returns nil when ctx ends.
 func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 	always := make(chan struct{})

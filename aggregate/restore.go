@@ -11,6 +11,31 @@ import (
 	"github.com/gridloom/gridloom/internal/pane"
 )
 
+// acquire claims and restores the partition once. After an ErrUnavailable it may be
+// called again: that is another claim.
+func (p *partition) acquire(ctx context.Context) error {
+	p.setState("claiming")
+	p.withdraw()
+	if err := p.claim(ctx); err != nil {
+		return err
+	}
+	p.withdraw = sync.OnceFunc(p.serve(p.id, p.head.Epoch))
+	p.setState("restoring")
+	if err := p.restore(ctx); err != nil {
+		return err
+	}
+	goal, err := p.log.LastSequence(ctx, p.id)
+	if err != nil {
+		return err
+	}
+	now := p.cfg.Clock()
+	p.lastCommit, p.lastSnapshot, p.lastFrame = now, now, now
+	p.goal, p.caughtUp = goal, p.nextSeq > goal
+	p.setCommitted()
+	p.shown.Store(&committed{p.head, p.manifest})
+	return nil
+}
+
 // claim takes the partition: it puts the head with a new epoch and owner. Whoever
 // held it before fails at his next swap.
 func (p *partition) claim(ctx context.Context) error {

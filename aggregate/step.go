@@ -23,6 +23,7 @@ type Machine struct {
 
 	compactor compactor
 	merged    *replacement // waits for a commit that carries it
+	sweeper   *sweeper
 }
 
 // NewMachine returns a machine of one partition of cfg.
@@ -32,7 +33,13 @@ func NewMachine(cfg Config, partition int, log Log, heads Heads, store *pane.Sto
 }
 
 // Acquire claims the partition and restores what its last commit left.
-func (m *Machine) Acquire(ctx context.Context) error { return m.p.acquire(ctx) }
+func (m *Machine) Acquire(ctx context.Context) error {
+	if err := m.p.acquire(ctx); err != nil {
+		return err
+	}
+	m.sweeper = newSweeper(m.p)
+	return nil
+}
 
 // Head is the head as this machine last swapped it.
 func (m *Machine) Head() gridloom.Head { return m.p.head }
@@ -121,6 +128,10 @@ func (m *Machine) Merge(ctx context.Context) (bool, error) {
 	m.p.edit = m.merged.edit
 	return true, nil
 }
+
+// Sweep deletes the files that nobody names any more. In a Worker it runs beside the
+// loop. Any error leaves the machine as it was.
+func (m *Machine) Sweep(ctx context.Context) error { return m.sweeper.round(ctx) }
 
 // Answer answers a question that was asked when goal was the partition's last frame in
 // the log. ErrUnavailable: the machine has not read so far yet, or so much further that

@@ -93,6 +93,7 @@ func (b *simBlobs) Delete(_ context.Context, path string) error {
 		return fmt.Errorf("delete %s: %w", path, gridloom.ErrNotFound)
 	}
 	b.w.note("file %s is deleted", path)
+	b.w.stats.Swept++
 	b.paths = append(b.paths[:i], b.paths[i+1:]...)
 	delete(b.files, path)
 	return nil

@@ -35,7 +35,14 @@ func (w *world) ask(o *owner, meter string) bool {
 		sel.Meters = []string{meter}
 	}
 	goal := w.log.end(o.partition)
-	for o.machine.Place().NextSeq <= goal {
+	if o.machine.Place().NextSeq <= goal.Seq && w.chance(300) {
+		// One that is behind has to refuse: what was acknowledged is not in its answer.
+		if _, err := o.machine.Answer(goal, sel); err == nil {
+			w.fail("owner %s of partition %d answers for frame %d and has read to %d", o.name, o.partition, goal.Seq, o.machine.Place().NextSeq)
+		}
+		return true
+	}
+	for o.machine.Place().NextSeq <= goal.Seq {
 		if !o.read(1000) || !slices.Contains(w.owners, o) {
 			return false
 		}
@@ -46,6 +53,9 @@ func (w *world) ask(o *owner, meter string) bool {
 		return err
 	}) {
 		return false
+	}
+	if w.chance(100) && len(w.slow) < 4 {
+		w.slow = append(w.slow, slowQuery{tail, sel, o.partition, w.now + queryDeadline})
 	}
 	v, err := w.viewOf(tail, sel)
 	if now := w.heads.current(o.partition).head; protocol.Stands(&tail.Head, &now) != nil {
@@ -58,6 +68,28 @@ func (w *world) ask(o *owner, meter string) bool {
 	w.note("owner %s answers for %q: %d panes, %d readings", o.name, meter, len(v.panes), len(v.readings))
 	w.compare(o.partition, meter, v)
 	return true
+}
+
+// queryDeadline is how long a query may take: less than the lease of what it reads.
+const queryDeadline = 10 * gridloom.Minute
+
+// slowQuery has its answer and has not read the manifest yet that it names.
+type slowQuery struct {
+	tail      *pane.Tail
+	sel       pane.Selector
+	partition int
+	deadline  gridloom.Millis
+}
+
+// finish reads on: no file may be gone while the answer stands and the deadline has not passed.
+func (q *slowQuery) finish(w *world) {
+	if w.now > q.deadline {
+		return
+	}
+	_, err := w.viewOf(q.tail, q.sel)
+	if now := w.heads.current(q.partition).head; err != nil && protocol.Stands(&q.tail.Head, &now) == nil {
+		w.fail("a query of partition %d cannot read on, %s before its deadline: %v", q.partition, (q.deadline - w.now).Duration(), err)
+	}
 }
 
 // viewOf reads the manifest of an answer's head and puts the answer on top.

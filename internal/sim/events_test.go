@@ -28,13 +28,15 @@ var kinds = []struct {
 	{"a late message comes", 12, aLateMessageComes},
 	{"a partition is claimed", 10, aPartitionIsClaimed},
 	{"an owner reads", 110, anOwnerReads},
-	{"an owner prepares", 14, anOwnerPrepares},
+	{"an owner prepares", 24, anOwnerPrepares},
 	{"an owner saves", 60, anOwnerSaves},
 	{"an owner merges", 20, anOwnerMerges},
+	{"an owner sweeps", 12, anOwnerSweeps},
 	{"an owner ticks", 4, anOwnerTicks},
 	{"an owner crashes", 5, anOwnerCrashes},
 	{"the log is purged", 5, theLogIsPurged},
 	{"a query asks", 3, aQueryAsks},
+	{"a query reads on", 6, aQueryReadsOn},
 }
 
 func timePasses(w *world) bool {
@@ -241,7 +243,7 @@ func anOwnerReads(w *world) bool {
 
 func anOwnerPrepares(w *world) bool {
 	o := w.owner()
-	return o != nil && o.prepare(w.rnd.IntN(30) == 0)
+	return o != nil && o.prepare(w.rnd.IntN(4) == 0)
 }
 
 func anOwnerSaves(w *world) bool {
@@ -256,6 +258,15 @@ func anOwnerSaves(w *world) bool {
 func anOwnerMerges(w *world) bool {
 	o := w.owner()
 	return o != nil && o.merge()
+}
+
+func anOwnerSweeps(w *world) bool {
+	o := w.owner()
+	if o == nil {
+		return false
+	}
+	o.sweep()
+	return true
 }
 
 func anOwnerTicks(w *world) bool {
@@ -299,4 +310,14 @@ func aQueryAsks(w *world) bool {
 		meter = pick(w, series).Meter
 	}
 	return w.ask(o, meter)
+}
+
+func aQueryReadsOn(w *world) bool {
+	if len(w.slow) == 0 {
+		return false
+	}
+	q := w.slow[0]
+	w.slow = w.slow[1:]
+	q.finish(w)
+	return true
 }

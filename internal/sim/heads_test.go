@@ -85,7 +85,7 @@ func (h *simHeads) SwapHead(_ context.Context, v gridloom.Head, revision uint64)
 		if at.revision > 0 {
 			there = &at.head
 		}
-		switch protocol.ReadBack(&v, revision, revision == 0, there, at.revision) {
+		switch protocol.ReadBack(&v, revision, there, at.revision) {
 		case protocol.Stored:
 			return at.revision, nil
 		case protocol.Fenced:
@@ -105,6 +105,9 @@ func (h *simHeads) put(v gridloom.Head, revision uint64) (uint64, bool) {
 	h.w.note("head %d moves: epoch %d of %s to %d, commit %s, manifest %s %08x", v.Partition, v.Epoch, v.Owner, v.NextSeq, v.CommitID, v.Manifest.Path, v.Manifest.CRC)
 	if old := at.head; at.revision > 0 && (v.NextSeq < old.NextSeq || v.Epoch < old.Epoch || v.LogTime < old.LogTime || v.LastRef.Seq < old.LastRef.Seq) {
 		h.w.fail("the head of partition %d went back from epoch %d at %d to epoch %d at %d", v.Partition, old.Epoch, old.NextSeq, v.Epoch, v.NextSeq)
+	}
+	if old := at.head; at.revision > 0 && (v.Owner != old.Owner && v.Epoch != old.Epoch+1 || v.Owner == old.Owner && v.Epoch > old.Epoch+1) {
+		h.w.fail("the head of partition %d goes from %s in epoch %d to %s in epoch %d: every claim adds one", v.Partition, old.Owner, old.Epoch, v.Owner, v.Epoch)
 	}
 	h.revision++
 	h.kept[v.Partition] = append(h.kept[v.Partition], headAt{v, h.revision})

@@ -59,19 +59,27 @@ func (l *simLog) store(partition int, frame []byte) uint64 {
 
 // LastSequence is asked from the leader: a new owner that believed a follower would
 // answer before it has read what was acknowledged.
-func (l *simLog) LastSequence(_ context.Context, partition int) (uint64, error) {
+func (l *simLog) LastSequence(ctx context.Context, partition int) (uint64, error) {
+	last, err := l.LastFrame(ctx, partition)
+	return last.Seq, err
+}
+
+// LastFrame is asked from the leader as well.
+func (l *simLog) LastFrame(_ context.Context, partition int) (gridloom.FrameRef, error) {
 	if l.w.chance(l.rate() / 4) {
-		return 0, errNetwork
+		return gridloom.FrameRef{}, errNetwork
 	}
 	return l.end(partition), nil
 }
 
-// end is the sequence of the last frame of a partition.
-func (l *simLog) end(partition int) uint64 {
-	if n := len(l.frames[partition]); n > 0 {
-		return l.frames[partition][n-1].Sequence
+// end names the last frame of a partition.
+func (l *simLog) end(partition int) gridloom.FrameRef {
+	n := len(l.frames[partition])
+	if n == 0 {
+		return gridloom.FrameRef{}
 	}
-	return 0
+	f := &l.frames[partition][n-1]
+	return gridloom.FrameRef{Seq: f.Sequence, CRC: wire.CRC(f.Data)}
 }
 
 // from returns the frames of a partition from a sequence on.

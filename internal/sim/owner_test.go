@@ -32,7 +32,7 @@ func (w *world) newOwner(partition int) *owner {
 		Generation: generation, Partitions: partitions, StreamCreated: worldCreated, Window: worldWindow,
 		Owner: o.name, Node: "node", NewID: w.name, Fault: o.pass,
 		Now: func() gridloom.Millis { return w.now + o.step }, Clock: func() time.Time { return w.now.Time() },
-		SnapshotEvery: 40 * time.Minute, MergeFiles: 4, Logger: w.logger(o.name),
+		SnapshotEvery: 100 * time.Hour, MergeFiles: 4, Logger: w.logger(o.name),
 	}, partition, &w.log, &w.heads, pane.NewStore(&w.blobs, pane.StoreOptions{NewName: w.name}))
 	w.owners = append(w.owners, o)
 	w.note("owner %s of partition %d starts", o.name, partition)
@@ -178,6 +178,9 @@ func (o *owner) merge() (merged bool) {
 	}
 	return merged
 }
+
+// sweep deletes files that nobody names any more.
+func (o *owner) sweep() { o.do("sweep", func() error { return o.machine.Sweep(o.w.ctx) }) }
 
 // tick appends a tick to the log.
 func (o *owner) tick() bool {

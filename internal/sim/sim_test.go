@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // seedsInTest is how many seeds make test runs (race_test.go: without the race detector).
@@ -57,16 +58,17 @@ func TestSeeds(t *testing.T) {
 	var next atomic.Uint64
 	var mu sync.Mutex
 	var sum stats
-	failed := 0
+	const enough = 10 // failures: more of them tell nothing new
+	var failures atomic.Uint64
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
-			for i := next.Add(1) - 1; i < seeds; i = next.Add(1) - 1 {
+			for i := next.Add(1) - 1; i < seeds && failures.Load() < enough; i = next.Add(1) - 1 {
 				st, err := run(t.Context(), from+i, eventsEach, nil, nil)
 				mu.Lock()
 				sum.add(&st)
 				if err != nil {
-					failed++
+					failures.Add(1)
 					t.Errorf("seed %d: %v\nGRIDLOOM_SIM_SEED=%d go test -run TestSeeds ./internal/sim shows how it came to that", from+i, err, from+i)
 				}
 				if done := i + 1; done%1000 == 0 {
@@ -77,13 +79,14 @@ func TestSeeds(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d seeds of %d events, %d failed: %+v", seeds, eventsEach, failed, sum)
-	if n := runtime.NumGoroutine(); n > goroutines {
-		t.Errorf("%d goroutines are left, there were %d", n, goroutines)
+	t.Logf("%d seeds of %d events, %d failed: %+v", seeds, eventsEach, failures.Load(), sum)
+	awaitGoroutines(t, goroutines)
+	if failures.Load() > 0 {
+		return
 	}
 	// A world in which nothing goes wrong shows nothing.
 	for what, n := range map[string]int{
-		"promises": sum.Promised, "commits": sum.Commits, "merges": sum.Merges, "claims": sum.Claims, "fenced owners": sum.Fenced, "crashes": sum.Crashes,
+		"promises": sum.Promised, "commits": sum.Commits, "merges": sum.Merges, "swept files": sum.Swept, "claims": sum.Claims, "fenced owners": sum.Fenced, "crashes": sum.Crashes,
 		"lost connections": sum.Losses, "ambiguous writes": sum.Ambiguous, "late messages": sum.Late, "stale reads": sum.Stale,
 		"answers": sum.Answers, "rejects": sum.Refused,
 	} {
@@ -91,6 +94,22 @@ func TestSeeds(t *testing.T) {
 			t.Errorf("only %d %s in %d seeds", n, what, seeds)
 		}
 	}
+}
+
+// awaitGoroutines waits until no more goroutines are left than there were: those of
+// the workers need a moment to end.
+func awaitGoroutines(t *testing.T, were int) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 5000 {
+		if runtime.NumGoroutine() <= were {
+			return
+		}
+		<-tick.C
+	}
+	stacks := make([]byte, 1<<16)
+	t.Errorf("%d goroutines are left, there were %d:\n%s", runtime.NumGoroutine(), were, stacks[:runtime.Stack(stacks, true)])
 }
 
 // TestASeedRepeatsItself compares the traces of two runs of a seed, which tell of every

@@ -42,6 +42,7 @@ type world struct {
 	heads    simHeads
 	blobs    simBlobs
 	late     []func() // messages that the network still holds
+	slow     []slowQuery
 	ledger   ledger
 	reader   *pane.Store // of queries
 	stations []*station
@@ -54,8 +55,8 @@ type rates struct{ log, heads, blobs, disk, stale, crash, delay int }
 
 // stats says what a world has been through: a run that never crashed proves nothing.
 type stats struct {
-	Promised, Frames, Readings, Commits, Merges, Claims, Fenced, Crashes, Losses, Ambiguous, Late, Stale, Answers, Refused int
-	Lost, Duplicated                                                                                                       int
+	Promised, Frames, Readings, Commits, Merges, Swept, Claims, Fenced, Crashes, Losses, Ambiguous, Late, Stale, Answers, Refused int
+	Lost, Duplicated                                                                                                              int
 }
 
 func (s *stats) add(o *stats) {
@@ -64,6 +65,7 @@ func (s *stats) add(o *stats) {
 	s.Readings += o.Readings
 	s.Commits += o.Commits
 	s.Merges += o.Merges
+	s.Swept += o.Swept
 	s.Claims += o.Claims
 	s.Fenced += o.Fenced
 	s.Crashes += o.Crashes
