@@ -32,8 +32,9 @@ const inspectUsage = `gridloom inspect prints what gridloom has stored, for peop
   gridloom inspect segment  FILE [--count ROWS] [--json]
   gridloom inspect frame    FILE | --data DIR --from SEQ [--json]
   gridloom inspect spool    DIR [--json]
+  gridloom inspect store    DIR [--partition N] [--json]
 
-log, head and frame ask the process that runs on DIR where there is one, and open
+log, head, frame and store ask the process that runs on DIR where there is one, and open
 the directory themselves where there is none.
 `
 
@@ -47,10 +48,10 @@ type inspectConfig struct {
 	file      string
 }
 
-// runInspect prints a log, head, manifest, segment, frame or spool.
+// runInspect prints a log, head, manifest, segment, frame, spool or store.
 func runInspect(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return fmt.Errorf("%w: inspect what? log, head, manifest, segment, frame or spool; gridloom inspect -h tells more", errUsage)
+		return fmt.Errorf("%w: inspect what? log, head, manifest, segment, frame, spool or store; gridloom inspect -h tells more", errUsage)
 	}
 	if args[0] == "-h" || args[0] == "--help" {
 		fmt.Fprint(stderr, inspectUsage)
@@ -102,6 +103,8 @@ func runInspect(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		return nil
 	case "manifest":
 		return inspectManifest(ctx, &c, stdout)
+	case "store":
+		return inspectStore(ctx, &c, stdout)
 	case "segment":
 		if err := need("file"); err != nil {
 			return err
@@ -116,7 +119,7 @@ func runInspect(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		}
 		return spool.Inspect(stdout, c.file, c.json)
 	default:
-		return fmt.Errorf("%w: inspect %q: want log, head, manifest, segment, frame or spool", errUsage, args[0])
+		return fmt.Errorf("%w: inspect %q: want log, head, manifest, segment, frame, spool or store", errUsage, args[0])
 	}
 }
 
@@ -291,10 +294,7 @@ func inspectManifest(ctx context.Context, c *inspectConfig, stdout io.Writer) er
 	if err := isDataDir(c.data); err != nil {
 		return err
 	}
-	disk, err := blob.OpenDir(filepath.Join(c.data, "store"), blob.OS{})
-	if err != nil {
-		return err
-	}
+	disk := blob.ViewDir(filepath.Join(c.data, "store"), blob.OS{})
 	found, err := newestManifests(ctx, pane.NewStore(disk, pane.StoreOptions{}), disk)
 	if err != nil {
 		return err

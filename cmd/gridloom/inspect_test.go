@@ -192,7 +192,7 @@ func TestInspectMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	f(2, `inspect what\? log, head, .*`, "inspect")
-	f(2, `inspect "meters": want log, head, manifest, segment, frame or spool`, "inspect", "meters")
+	f(2, `inspect "meters": want log, head, manifest, segment, frame, spool or store`, "inspect", "meters")
 	f(2, `inspect segment needs a file`, "inspect", "segment")
 	f(2, `inspect spool needs a directory`, "inspect", "spool")
 	f(2, `--count wants 1 to 1000000`, "inspect", "log", "--count", "0")
@@ -207,4 +207,64 @@ func TestInspectMistakes(t *testing.T) {
 	}
 	f(2, `repair what\? gridloom repair head .*`, "repair")
 	f(1, none+` is no data directory of gridloom: name it with --data`, "repair", "head", "--data", none)
+}
+
+// TestInspectStore: what takes the space is told beside the process that runs and without
+// one, with the files that a crash and a manifest of before have left.
+func TestInspectStore(t *testing.T) {
+	s := newServer(t)
+	s.env = append(s.env, "GRIDLOOM_HASTE=1")
+	s.start()
+	p := dialPublisher(t, s.mqtt, "store")
+	at := time.Now().Add(-3 * time.Hour).Truncate(time.Hour)
+	const readings = 48
+	for i := range readings {
+		p.publish(t, "gridloom/v1/test/gw-1/readings", readingJSON(fmt.Sprintf("m%d", i%6), "energy_import", at.Add(time.Duration(i/6)*10*time.Minute), float64(i)))
+	}
+	s.awaitRows("/api/v1/readings?format=ndjson", readings)
+	look := func(when string) {
+		t.Helper()
+		text, lines := inspect(t, "store", s.data)
+		mustMatch(t, "inspect store "+when, text, `partition 3  epoch \d+  next sequence \d+  manifest g1/p3/`,
+			`raw level \d +\d+ files +\d+ B +\d+ rows +\d+\.\d\d bytes each +20\d\d-\S+Z to 20`, `pane level \d`, `manifest +1 files`, `all partitions\n`)
+		rows, files := 0.0, 0.0
+		for _, l := range lines {
+			if _, one := l["partition"]; one {
+				files += l["files"].(float64)
+				if l["kind"] == "raw" && l["in_use"] == true {
+					rows += l["rows"].(float64)
+				}
+			}
+		}
+		if rows != readings {
+			t.Errorf("%s %v rows are in raw segments, want %d", when, rows, readings)
+		}
+		_, one := inspect(t, "store", s.data, "--partition", "2")
+		for _, l := range one {
+			if p, told := l["partition"]; told && p != 2.0 {
+				t.Errorf("%s --partition 2 tells of %v", when, l)
+			}
+		}
+	}
+	committed := func() bool {
+		text, _ := inspect(t, "store", s.data)
+		return strings.Contains(text, fmt.Sprintf("%d rows", readings))
+	}
+	for deadline := time.Now().Add(time.Minute); !committed(); {
+		if time.Now().After(deadline) {
+			t.Fatal("not all is committed after a minute")
+		}
+	}
+	look("beside the process")
+	s.stop()
+	lost := filepath.Join(s.data, "store/g1/p0/e1/raw-77-lost.parquet")
+	if err := os.WriteFile(lost, make([]byte, 20<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.data, "store/g1/p0/e1/notes"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	look("alone")
+	text, _ := inspect(t, "store", s.data)
+	mustMatch(t, "inspect store", text, `raw +1 files +20\.0 KiB .*(of this owner|left by an earlier owner): `, `not in use`, `\? +1 files +0 B .*not written by gridloom`)
 }

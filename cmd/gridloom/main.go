@@ -41,7 +41,7 @@ const usage = `gridloom is the telemetry pipeline of a smart grid.
   gridloom ingest [flags]     one role in a process of its own, beside others on a
   gridloom aggregate [flags]  NATS server and a data directory that they share:
   gridloom query [flags]      take readings, turn them into panes, answer queries
-  gridloom inspect KIND ...   print a log, head, manifest, segment, frame or spool, for people or --json
+  gridloom inspect KIND ...   print a log, head, manifest, segment, frame, spool or store, for people or --json
   gridloom repair head        restore lost heads from the store, with every role stopped
   gridloom version
 

@@ -51,6 +51,12 @@ func OpenDir(root string, fsys FS) (*Dir, error) {
 	return d, nil
 }
 
+// ViewDir is OpenDir for who only reads a root that another process may be writing to: it
+// makes and removes nothing. The files that are being written are not listed.
+func ViewDir(root string, fsys FS) *Dir {
+	return &Dir{root: filepath.Clean(root), fsys: fsys, made: map[string]bool{}}
+}
+
 func (d *Dir) removeTemps(dir string) error {
 	entries, err := d.fsys.ReadDir(dir)
 	if err != nil {

@@ -12,5 +12,5 @@
 // hybridwrite.go and thriftwrite.go write Parquet, decode.go, pages.go and hybrid.go
 // read it, delta.go does both for differences, and choose.go finds the rows
 // that a Selector wants. tail.go holds what an owner answers beside the segments,
-// inspect.go prints files for a person.
+// inspect.go prints files for a person, survey.go sums what a store holds.
 package pane
