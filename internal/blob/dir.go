@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/gridloom/gridloom"
 )
@@ -39,7 +40,8 @@ type Dir struct {
 
 var _ Store = (*Dir)(nil)
 
-// OpenDir makes root if it is missing and removes what an interrupted Put left.
+// OpenDir makes root if it is missing and removes what a Put left that was interrupted
+// more than an hour ago.
 func OpenDir(root string, fsys FS) (*Dir, error) {
 	d := &Dir{root: filepath.Clean(root), fsys: fsys, made: map[string]bool{}}
 	if err := MkdirAll(fsys, d.root, dirPerm); err != nil {
@@ -68,13 +70,28 @@ func (d *Dir) removeTemps(dir string) error {
 		case e.IsDir():
 			err = d.removeTemps(name)
 		case strings.HasPrefix(e.Name(), tempPrefix):
-			err = d.fsys.Remove(name)
+			err = d.removeTemp(e, name)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// staleTemp is the age at which a file that is being written is taken for one that an
+// interrupted Put left: other processes may be at work in the same store.
+const staleTemp = time.Hour
+
+func (d *Dir) removeTemp(e fs.DirEntry, name string) error {
+	info, err := e.Info()
+	if err == nil && time.Since(info.ModTime()) >= staleTemp {
+		err = d.fsys.Remove(name)
+	}
+	if errors.Is(err, fs.ErrNotExist) { // it was finished meanwhile
+		return nil
+	}
+	return err
 }
 
 // Put implements Store.

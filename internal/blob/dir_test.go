@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -101,6 +102,14 @@ func TestLeftoverTemporaryFilesAreHiddenAndRemoved(t *testing.T) {
 	}
 	if got := paths(t, d, ""); len(got) != 1 {
 		t.Errorf("List = %q", got)
+	}
+	open(t, root, blob.OS{}) // another process of the same store, beside one that writes
+	if _, err := os.Stat(left); err != nil {
+		t.Errorf("a file that may be being written is gone: %v", err)
+	}
+	old := time.Now().Add(-61 * time.Minute)
+	if err := os.Chtimes(left, old, old); err != nil {
+		t.Fatal(err)
 	}
 	open(t, root, blob.OS{})
 	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
