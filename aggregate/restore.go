@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/protocol"
