@@ -7,10 +7,9 @@ import (
 	"github.com/gridloom/gridloom"
 )
 
-// accumulator gathers one pane. 120 bytes: a fleet at rest keeps one or two of them
-// for each series.
+// accumulator gathers one pane. 120 bytes, of which addNext touches the first 96.
 type accumulator struct {
-	start       gridloom.Millis
+	start       gridloom.Millis // never 0
 	sumLo       uint64          // with sumHi the exact sum, two's complement
 	amount      gridloom.Int128 // gauge: value × ms; counter and interval: energy in Lo
 	min, max    int64
@@ -84,46 +83,52 @@ func (p *accumulator) sum() (v int64, ok bool) {
 // pane returns the accumulator of the window that starts at w, which is not before
 // the bound. The pointer holds until the next call.
 func (s *State) pane(w gridloom.Millis) *accumulator {
-	n := len(s.panes)
-	if n > 0 && s.panes[n-1].start == w {
-		return &s.panes[n-1]
+	if s.cur.start == w {
+		return &s.cur
 	}
-	if n == 0 || s.panes[n-1].start < w {
-		s.grow()
-		s.panes = append(s.panes, accumulator{start: w})
-		return &s.panes[n]
+	if s.cur.start < w {
+		if s.cur.start != 0 {
+			s.grow()
+			s.older = append(s.older, s.cur)
+		}
+		s.cur = accumulator{start: w}
+		return &s.cur
 	}
-	i, found := slices.BinarySearchFunc(s.panes, w, func(p accumulator, w gridloom.Millis) int {
+	i, found := slices.BinarySearchFunc(s.older, w, func(p accumulator, w gridloom.Millis) int {
 		return int(max(-1, min(1, p.start-w)))
 	})
 	if !found {
 		s.grow()
 		// The next pane may lose its place as the first of its day, and its carry. It is told
 		// again anyway: what reaches back to w reaches over it as well.
-		s.panes = slices.Insert(s.panes, i, accumulator{start: w})
+		s.older = slices.Insert(s.older, i, accumulator{start: w})
 	}
-	return &s.panes[i]
+	return &s.older[i]
 }
 
 // grow makes room for one more accumulator: one at a time while there are few, since
 // a million series keep what they once needed.
 func (s *State) grow() {
-	if n := len(s.panes); n == cap(s.panes) && n < 4 {
-		s.panes = append(make([]accumulator, 0, n+1), s.panes...)
+	if n := len(s.older); n == cap(s.older) && n < 4 {
+		s.older = append(make([]accumulator, 0, n+1), s.older...)
 	}
 }
 
 // drop removes the first n accumulators.
 func (s *State) drop(n int) {
+	if n > len(s.older) {
+		s.cur = accumulator{}
+		n = len(s.older)
+	}
 	if n == 0 {
 		return
 	}
-	rest := len(s.panes) - n
-	if cap(s.panes) >= 64 && rest <= cap(s.panes)/16 { // after a replay of months: let the room go
-		s.panes = append(make([]accumulator, 0, rest), s.panes[n:]...)
+	rest := len(s.older) - n
+	if cap(s.older) >= 64 && rest <= cap(s.older)/16 { // after a replay of months: let the room go
+		s.older = append(make([]accumulator, 0, rest), s.older[n:]...)
 		return
 	}
-	copy(s.panes, s.panes[n:])
-	clear(s.panes[rest:])
-	s.panes = s.panes[:rest]
+	copy(s.older, s.older[n:])
+	clear(s.older[rest:])
+	s.older = s.older[:rest]
 }

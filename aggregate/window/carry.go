@@ -34,13 +34,13 @@ func dayOf(at gridloom.Millis) int32 { return int32(at.Floor(gridloom.Day) / gri
 func (s *State) carryBefore(k gridloom.Kind, n int, w gridloom.Millis) carry {
 	b := s.base
 	if n > 0 {
-		b.day = dayOf(s.panes[n-1].start)
+		b.day = dayOf(s.nth(n - 1).start)
 	}
 	switch k {
 	case gridloom.Counter, gridloom.Gauge:
 		decided := false
 		for i := n - 1; i >= 0; i-- {
-			p := &s.panes[i]
+			p := s.nth(i)
 			if p.run != nil && !decided {
 				b.run, decided = p.run, true
 			}
@@ -48,7 +48,7 @@ func (s *State) carryBefore(k gridloom.Kind, n int, w gridloom.Millis) carry {
 				if !decided {
 					b.run = nil
 				}
-				b.last = point{p.start + gridloom.Millis(p.lastAt), p.last, p.lastQuality, true, p.serial}
+				b.last = point{p.serial, p.start + gridloom.Millis(p.lastAt), p.last, p.lastQuality, true}
 				break
 			}
 		}
@@ -154,7 +154,8 @@ func (d *decoder) carry(bound gridloom.Millis) carry {
 		d.check(c.day != 0)
 	}
 	if flags&carryLast != 0 {
-		c.last = point{d.instant(), d.value(), d.quality(), true, d.string()}
+		c.last = point{at: d.instant(), value: d.value(), quality: d.quality(), known: true}
+		c.last.serial = d.string()
 		d.check(c.last.at < bound)
 	}
 	if flags&carryRun != 0 {

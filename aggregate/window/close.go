@@ -16,12 +16,12 @@ import (
 // must not fall from one call to the next.
 func (c *Config) Close(k gridloom.Kind, s *State, watermark gridloom.Millis, emit func(*gridloom.Pane)) {
 	s.watermark = max(s.watermark, watermark)
-	if len(s.panes) == 0 && s.next == 0 {
+	if s.cur.start == 0 && s.next == 0 {
 		return
 	}
 	var p *gridloom.Pane
-	for i := range s.panes {
-		a := &s.panes[i]
+	for i := range s.Panes() {
+		a := s.nth(i)
 		if c.closes(k, s, a) > watermark {
 			break
 		}
@@ -42,8 +42,8 @@ func (c *Config) Close(k gridloom.Kind, s *State, watermark gridloom.Millis, emi
 // The pane is valid until emit returns.
 func (c *Config) Open(k gridloom.Kind, s *State, watermark gridloom.Millis, emit func(*gridloom.Pane)) {
 	var p *gridloom.Pane
-	for i := range s.panes {
-		if s.panes[i].flags&emitted != 0 {
+	for i := range s.Panes() {
+		if s.nth(i).flags&emitted != 0 {
 			continue
 		}
 		if p == nil {
@@ -57,9 +57,9 @@ func (c *Config) Open(k gridloom.Kind, s *State, watermark gridloom.Millis, emit
 // Due returns the least watermark at which Close has something to emit; MaxInt64 if
 // there is none until another reading comes.
 func (c *Config) Due(k gridloom.Kind, s *State) gridloom.Millis {
-	for i := range s.panes {
-		if s.panes[i].flags&emitted == 0 {
-			return c.closes(k, s, &s.panes[i])
+	for i := range s.Panes() {
+		if a := s.nth(i); a.flags&emitted == 0 {
+			return c.closes(k, s, a)
 		}
 	}
 	return math.MaxInt64
@@ -77,12 +77,12 @@ func (c *Config) closes(k gridloom.Kind, s *State, a *accumulator) gridloom.Mill
 // advance forgets the emitted panes that no reading in order can change.
 func (c *Config) advance(k gridloom.Kind, s *State) {
 	bound := c.changeable(k, s)
-	n := 0
-	for n < len(s.panes) && s.panes[n].start < bound && s.panes[n].flags&emitted != 0 {
+	n, held := 0, s.Panes()
+	for n < held && s.nth(n).start < bound && s.nth(n).flags&emitted != 0 {
 		n++
 	}
-	if n < len(s.panes) {
-		bound = min(bound, s.panes[n].start)
+	if n < held {
+		bound = min(bound, s.nth(n).start)
 	}
 	if bound <= s.bound {
 		return
@@ -119,7 +119,7 @@ func (c *Config) changeable(k gridloom.Kind, s *State) gridloom.Millis {
 
 // fill makes p the pane of accumulator i as the watermark sees it.
 func (c *Config) fill(k gridloom.Kind, s *State, i int, watermark gridloom.Millis, p *gridloom.Pane) {
-	a := &s.panes[i]
+	a := s.nth(i)
 	*p = gridloom.Pane{
 		Start: a.start, Length: c.Width,
 		Closed: c.closes(k, s, a) <= watermark,
@@ -150,7 +150,7 @@ func (c *Config) fill(k gridloom.Kind, s *State, i int, watermark gridloom.Milli
 	}
 	day := s.base.day
 	if i > 0 {
-		day = dayOf(s.panes[i-1].start)
+		day = dayOf(s.nth(i - 1).start)
 	}
 	if day != dayOf(a.start) {
 		b := s.carryBefore(k, i, a.start)

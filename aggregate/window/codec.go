@@ -40,7 +40,7 @@ func AppendState(dst []byte, s *State) []byte {
 	dst = binary.AppendVarint(dst, int64(s.watermark))
 	if n := &s.newest; n.known {
 		dst = binary.AppendVarint(dst, int64(n.start))
-		dst = binary.AppendVarint(dst, int64(n.length))
+		dst = binary.AppendVarint(dst, int64(s.length))
 		dst = binary.AppendVarint(dst, n.value)
 		dst = binary.AppendUvarint(dst, uint64(n.order))
 		dst = binary.AppendUvarint(dst, uint64(n.quality))
@@ -48,9 +48,9 @@ func AppendState(dst []byte, s *State) []byte {
 	}
 	dst = s.base.append(dst, s.bound)
 	dst = appendSpans(dst, s.reach)
-	dst = binary.AppendUvarint(dst, uint64(len(s.panes)))
-	for i := range s.panes {
-		dst = s.panes[i].append(dst)
+	dst = binary.AppendUvarint(dst, uint64(s.Panes()))
+	for i := range s.Panes() {
+		dst = s.nth(i).append(dst)
 	}
 	return dst
 }
@@ -85,7 +85,7 @@ func (d *decoder) head(s *State) (flags byte) {
 	if flags&stateNewest != 0 {
 		n := &s.newest
 		n.known, n.void = true, flags&stateVoid != 0
-		n.start, n.length, n.value = d.instant(), d.instant(), d.value()
+		n.start, s.length, n.value = d.instant(), d.instant(), d.value()
 		n.order, n.quality, n.serial = gridloom.Order(d.uvarint()), d.quality(), d.string()
 		d.check(s.next > n.start)
 	} else {
@@ -103,13 +103,15 @@ func (d *decoder) state(s *State) {
 	if d.bad {
 		return
 	}
-	if cap(s.panes) < n {
-		s.panes = make([]accumulator, n)
+	if older := max(0, n-1); cap(s.older) < older {
+		s.older = make([]accumulator, older)
+	} else {
+		s.older = s.older[:older]
 	}
-	s.panes = s.panes[:n]
-	for i := range s.panes {
-		d.accumulator(&s.panes[i])
-		d.check(s.panes[i].start >= s.bound && (i == 0 || s.panes[i].start > s.panes[i-1].start))
+	for i := range n {
+		a := s.nth(i)
+		d.accumulator(a)
+		d.check(a.start > 0 && a.start >= s.bound && (i == 0 || a.start > s.nth(i-1).start))
 		if d.bad {
 			return
 		}

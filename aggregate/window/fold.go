@@ -25,9 +25,9 @@ func (c *Config) take(k gridloom.Kind, s *State, r *Reading) {
 	switch k {
 	case gridloom.Counter:
 		p.run, p.serial = nil, r.Serial
-		s.last = point{r.Start, r.Value, r.Quality, true, r.Serial}
+		s.last = point{r.Serial, r.Start, r.Value, r.Quality, true}
 	case gridloom.Gauge:
-		s.last = point{r.Start, r.Value, r.Quality, true, ""}
+		s.last = point{at: r.Start, value: r.Value, quality: r.Quality, known: true}
 	}
 }
 

@@ -11,37 +11,43 @@ import (
 // readings, but the newest one, what crosses its bound, and the accumulators of the
 // panes that can still change. A State must not be copied and both copies used.
 type State struct {
-	// What Add touches comes first, in two or three cache lines.
-	next   gridloom.Millis // the least start that is in order
-	bound  gridloom.Millis // panes before it are final unless refolded; 0: none is
+	// What addNext touches comes first, in three cache lines of 64 bytes: all but the serial of
+	// last, and serial and run of cur, which is the newest pane; cur.start is 0 if there is none.
 	last   point           // counters: accepted; gauges: any
-	panes  []accumulator   // by start
+	next   gridloom.Millis // the least start that is in order
 	newest newest
+	cur    accumulator
 
+	older     []accumulator   // panes before cur, by start
+	bound     gridloom.Millis // panes before it are final unless refolded; 0: none is
+	length    gridloom.Millis // of newest
 	run       *run            // counters: undecided readings after last
 	watermark gridloom.Millis // of the last Close
 	base      carry           // as the series stands at bound; its reach is in reach
 	reach     []span          // intervals that cross a window's bound and end after bound, by start and length
+
+	_ [8]byte // 384: whole lines, so that states that lie side by side share none
 }
 
 // newest is the winner of the identity that starts last; of intervals that start at
 // once the longest.
 type newest struct {
-	start, length gridloom.Millis
-	value         int64
-	order         gridloom.Order
-	quality       gridloom.Quality
-	known, void   bool
-	serial        string
+	start       gridloom.Millis
+	value       int64
+	order       gridloom.Order
+	serial      string
+	quality     gridloom.Quality
+	known, void bool
+	steady      bool // no run is undecided, and serials of newest, last and cur are the same
 }
 
 // point is a reading at an instant that the next one is compared with.
 type point struct {
+	serial  string
 	at      gridloom.Millis
 	value   int64
 	quality gridloom.Quality
 	known   bool
-	serial  string
 }
 
 // run sums up consecutive counter readings that fell below the last accepted one.
@@ -74,22 +80,22 @@ type Info struct {
 
 // Reset makes s as if it had seen nothing. It keeps the memory of a few accumulators.
 func (s *State) Reset() {
-	panes := s.panes[:0]
-	if cap(panes) > keptAccumulators {
-		panes = nil
+	older := s.older[:0]
+	if cap(older) > keptOlder {
+		older = nil
 	}
-	clear(s.panes)
-	*s = State{panes: panes}
+	clear(s.older)
+	*s = State{older: older}
 }
 
-// keptAccumulators is how many a series in steady flow has.
-const keptAccumulators = 2
+// keptOlder is how many panes before the newest a series in steady flow has.
+const keptOlder = 1
 
 // Last returns the newest reading of the series, the winner of its identity; ok is
 // false if none was seen.
 func (s *State) Last() (i Info, ok bool) {
 	n := &s.newest
-	i = Info{n.start, n.length, n.value, n.void, n.quality, n.order, n.serial}
+	i = Info{n.start, s.length, n.value, n.void, n.quality, n.order, n.serial}
 	return i, n.known
 }
 
@@ -112,13 +118,26 @@ func (s *State) Carry() []byte {
 }
 
 // Panes returns the number of panes that s holds, emitted or not.
-func (s *State) Panes() int { return len(s.panes) }
+func (s *State) Panes() int {
+	if s.cur.start == 0 {
+		return 0
+	}
+	return len(s.older) + 1
+}
+
+// nth returns a pane by its place.
+func (s *State) nth(i int) *accumulator {
+	if i < len(s.older) {
+		return &s.older[i]
+	}
+	return &s.cur
+}
 
 // OpenPanes returns the number of panes that Close has not emitted as they are.
 func (s *State) OpenPanes() int {
 	n := 0
-	for i := range s.panes {
-		if s.panes[i].flags&emitted == 0 {
+	for i := range s.Panes() {
+		if s.nth(i).flags&emitted == 0 {
 			n++
 		}
 	}
@@ -128,7 +147,7 @@ func (s *State) OpenPanes() int {
 // Bytes returns about how much memory s takes, without the serials, which it shares
 // with the readings they came with.
 func (s *State) Bytes() int {
-	n := int(unsafe.Sizeof(*s)) + cap(s.panes)*int(unsafe.Sizeof(accumulator{})) + cap(s.reach)*int(unsafe.Sizeof(span{}))
+	n := int(unsafe.Sizeof(*s)) + cap(s.older)*int(unsafe.Sizeof(accumulator{})) + cap(s.reach)*int(unsafe.Sizeof(span{}))
 	if s.run != nil {
 		n += int(unsafe.Sizeof(run{}))
 	}
