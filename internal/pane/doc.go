@@ -7,7 +7,8 @@
 // filter.go) says what a file may hold, so that a reader can pass it over; Manifest
 // (manifest.go, seal.go) lists segments, the older ones in sealed lists. raw.go,
 // rawwrite.go (from rawcolumns.go), panes.go and snapshot.go turn rows into columns and
-// back, with the memory of writers.go. Below them, schema.go names the columns, rank.go
+// back, with the memory of writers.go; merge.go makes few segments of many, of readings
+// by mergeraw.go. Below them, schema.go names the columns, rank.go
 // and sort.go order rows, encode.go, footer.go, dictionary.go,
 // hybridwrite.go and thriftwrite.go write Parquet, decode.go, pages.go and hybrid.go
 // read it, delta.go does both for differences, and choose.go finds the rows

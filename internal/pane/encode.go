@@ -45,6 +45,8 @@ type encoder struct {
 	numbers             numberTable
 	table               wordTable
 	index               []int32
+	placed              []int32  // of each word of a longer list: its place in found, plus 1
+	found               []string // words of a row group
 }
 
 // rowGroup is a finished or open row group of the file.
@@ -73,7 +75,7 @@ type writer struct {
 	encoder encoder
 	sort    arranger
 	raw     rawGroup
-	rawRows mergedRaw
+	merged  mergedRaw
 	panes   paneGroup
 }
 
@@ -312,6 +314,24 @@ func (e *encoder) strings(values []string) {
 	e.index = resize(e.index, len(values))
 	e.table.index(e.index, values)
 	e.dictStrings(e.table.words, e.index)
+}
+
+// dictWords writes a required column of strings of which index says which of words each
+// row has. Not all of words need be there.
+func (e *encoder) dictWords(words []string, index []int32) {
+	e.placed, e.found = resize(e.placed, len(words)), e.found[:0]
+	clear(e.placed)
+	e.index = resize(e.index, len(index))
+	for i, w := range index {
+		at := e.placed[w]
+		if at == 0 {
+			e.found = append(e.found, words[w])
+			at = int32(len(e.found))
+			e.placed[w] = at
+		}
+		e.index[i] = at - 1
+	}
+	e.dictStrings(e.found, e.index)
 }
 
 // dictStrings writes a required column of strings of which the caller knows the

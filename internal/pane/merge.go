@@ -33,7 +33,7 @@ func (s *Store) Merge(ctx context.Context, where Where, kind Kind, inputs []Segm
 	w := s.writers.get()
 	out := &output{s: s, ctx: ctx, w: w, where: where, kind: kind, level: level}
 	if kind == KindRaw {
-		err = mergeRows(ctx, s, inputs, out, rawRows{})
+		err = mergeRaw(ctx, s, inputs, out)
 	} else {
 		err = mergeRows(ctx, s, inputs, out, paneRows{})
 	}
@@ -56,21 +56,18 @@ type rowKind[T any] interface { //nolint:interfacebloat // what tells raw rows f
 
 // cursor goes through the rows of one segment, a row group at a time.
 type cursor[T any] struct {
-	input Segment
-	place int // among the inputs
-	d     *decoder
-	c     chosen
-	group int
-	rows  []T
-	at    int
-
-	code  string // of the row at at
-	meter string
+	seriesPlace // of the row at at
+	input       Segment
+	d           *decoder
+	c           chosen
+	group       int
+	rows        []T
+	at          int
 }
 
 // mergeRows goes through the inputs series by series.
 func mergeRows[T any](ctx context.Context, s *Store, inputs []Segment, out *output, k rowKind[T]) error {
-	var order cursors[T]
+	var order cursors[*cursor[T]]
 	for i, seg := range inputs {
 		c, err := openCursor(ctx, s, seg, i, k)
 		if err != nil {
@@ -197,7 +194,7 @@ func openCursor[T any](ctx context.Context, s *Store, seg Segment, place int, k 
 	if err != nil {
 		return nil, err
 	}
-	c := &cursor[T]{input: seg, place: place}
+	c := &cursor[T]{seriesPlace: seriesPlace{place: place}, input: seg}
 	err = guarded(func() error {
 		var err error
 		c.d, err = newDecoder(memory.DefaultAllocator, data, k.fields())
@@ -256,12 +253,20 @@ func guarded(do func() error) (err error) {
 	return do()
 }
 
-// cursors is a heap by series, and by input of one series.
-type cursors[T any] []*cursor[T]
+// seriesPlace is the series that a cursor stands at, and its input's place among the inputs.
+type seriesPlace struct {
+	code, meter string
+	place       int
+}
 
-func (h cursors[T]) Len() int { return len(h) }
-func (h cursors[T]) Less(i, j int) bool {
-	a, b := h[i], h[j]
+func (p *seriesPlace) stands() *seriesPlace { return p }
+
+// cursors is a heap by series, and by input of one series.
+type cursors[C interface{ stands() *seriesPlace }] []C
+
+func (h cursors[C]) Len() int { return len(h) }
+func (h cursors[C]) Less(i, j int) bool {
+	a, b := h[i].stands(), h[j].stands()
 	if a.code != b.code {
 		return a.code < b.code
 	}
@@ -270,9 +275,9 @@ func (h cursors[T]) Less(i, j int) bool {
 	}
 	return a.place < b.place
 }
-func (h cursors[T]) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *cursors[T]) Push(x any)   { *h = append(*h, x.(*cursor[T])) }
-func (h *cursors[T]) Pop() any {
+func (h cursors[C]) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *cursors[C]) Push(x any)   { *h = append(*h, x.(C)) }
+func (h *cursors[C]) Pop() any {
 	last := (*h)[len(*h)-1]
 	*h = (*h)[:len(*h)-1]
 	return last
@@ -352,81 +357,6 @@ func (g *Segment) widen(seq uint64, logged, start, end gridloom.Millis) {
 	g.MinSeq, g.MaxSeq = min(g.MinSeq, seq), max(g.MaxSeq, seq)
 	g.MinLogged, g.MaxLogged = min(g.MinLogged, logged), max(g.MaxLogged, logged)
 	g.MinStart, g.MaxEnd = min(g.MinStart, start), max(g.MaxEnd, end)
-}
-
-type rawRows struct{}
-
-func (rawRows) fields() []field { return rawFields() }
-
-func (rawRows) read(d *decoder, c *chosen, rows []gridloom.Reading) ([]gridloom.Reading, error) {
-	var g rawColumns
-	err := g.read(d, c, &Selector{}, func(r *gridloom.Reading) error { rows = append(rows, *r); return nil })
-	return rows, err
-}
-
-func (rawRows) series(r *gridloom.Reading) (gridloom.RegisterID, string) { return r.Register, r.Meter }
-
-func (rawRows) compare(a, b *gridloom.Reading) int {
-	if a.Start != b.Start {
-		return cmp.Compare(a.Start, b.Start)
-	}
-	return cmp.Or(cmp.Compare(a.Length, b.Length), cmp.Compare(a.Order, b.Order), cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.Place, b.Place))
-}
-
-func (rawRows) settle(rows []gridloom.Reading) []gridloom.Reading { return rows }
-
-func (rawRows) describe(seg *Segment, r *gridloom.Reading) {
-	seg.widen(r.Sequence, r.LoggedAt, r.Start, r.Start+span(r.Length))
-}
-
-func (rawRows) write(e *encoder, w *writer, rows []gridloom.Reading) {
-	g := &w.rawRows
-	g.fill(rows)
-	e.startGroup(len(rows))
-	e.strings(g.register)
-	e.strings(g.meter)
-	e.ints(g.start)
-	e.ints(g.length)
-	e.nullInts(g.value, g.present)
-	e.ints(g.quality)
-	e.ints(g.order)
-	e.ints(g.sequence)
-	e.ints(g.place)
-	e.ints(g.loggedAt)
-	e.strings(g.serial)
-	e.strings(g.agent)
-}
-
-// mergedRaw holds one row group of merged readings as columns.
-type mergedRaw struct {
-	register, meter, serial, agent                                  []string
-	start, length, value, quality, order, sequence, place, loggedAt []int64
-	present                                                         []bool
-}
-
-func (g *mergedRaw) fill(rows []gridloom.Reading) {
-	n := len(rows)
-	for _, c := range []*[]string{&g.register, &g.meter, &g.serial, &g.agent} {
-		*c = resize(*c, n)
-	}
-	for _, c := range []*[]int64{&g.start, &g.length, &g.value, &g.quality, &g.order, &g.sequence, &g.place, &g.loggedAt} {
-		*c = resize(*c, n)
-	}
-	g.present = resize(g.present, n)
-	values := 0
-	for k := range rows {
-		r := &rows[k]
-		g.register[k], g.meter[k], g.serial[k], g.agent[k] = r.Register.Info().Code, r.Meter, r.Serial, r.Agent
-		g.start[k], g.length[k] = int64(r.Start), int64(r.Length)
-		g.present[k] = !r.Void
-		g.value[values] = r.Value
-		if !r.Void {
-			values++
-		}
-		g.quality[k], g.order[k], g.sequence[k] = int64(r.Quality), int64(r.Order), int64(r.Sequence)
-		g.place[k], g.loggedAt[k] = int64(r.Place), int64(r.LoggedAt)
-	}
-	g.value = g.value[:values]
 }
 
 type paneRows struct{}

@@ -31,9 +31,31 @@ type rawColumns struct {
 	value, quality, order, sequence, place, loggedAt []int64
 	valid                                            []bool
 	serial, agent                                    []int32
+	serials, agents                                  []string
 }
 
 func (g *rawColumns) read(d *decoder, c *chosen, sel *Selector, fn func(*gridloom.Reading) error) error {
+	if err := g.load(d, c); err != nil {
+		return err
+	}
+	var r gridloom.Reading
+	return c.each(func(i int) error {
+		if sel.After != 0 && uint64(g.sequence[i]) <= sel.After {
+			return nil
+		}
+		r = gridloom.Reading{
+			Meter: c.meters[c.meter[i]], Register: c.registers[c.register[i]],
+			Start: gridloom.Millis(c.start[i]), Length: gridloom.Millis(c.length[i]),
+			Value: g.value[i], Void: !g.valid[i], Quality: gridloom.Quality(g.quality[i]), Order: gridloom.Order(g.order[i]),
+			Serial: g.serials[g.serial[i]], Agent: g.agents[g.agent[i]],
+			Sequence: uint64(g.sequence[i]), Place: uint32(g.place[i]), LoggedAt: gridloom.Millis(g.loggedAt[i]),
+		}
+		return call(d, fn, &r)
+	})
+}
+
+// load decodes the columns of c's rows.
+func (g *rawColumns) load(d *decoder, c *chosen) error {
 	n := c.hi - c.lo
 	for _, col := range []struct {
 		at  int
@@ -53,28 +75,11 @@ func (g *rawColumns) read(d *decoder, c *chosen, sel *Selector, fn func(*gridloo
 		return err
 	}
 	g.serial, g.agent = resize(g.serial, n), resize(g.agent, n)
-	serials, err := d.strings(rawSerial, g.serial, c)
-	if err != nil {
+	if g.serials, err = d.strings(rawSerial, g.serial, c); err != nil {
 		return err
 	}
-	agents, err := d.strings(rawAgent, g.agent, c)
-	if err != nil {
-		return err
-	}
-	var r gridloom.Reading
-	return c.each(func(i int) error {
-		if sel.After != 0 && uint64(g.sequence[i]) <= sel.After {
-			return nil
-		}
-		r = gridloom.Reading{
-			Meter: c.meters[c.meter[i]], Register: c.registers[c.register[i]],
-			Start: gridloom.Millis(c.start[i]), Length: gridloom.Millis(c.length[i]),
-			Value: g.value[i], Void: !g.valid[i], Quality: gridloom.Quality(g.quality[i]), Order: gridloom.Order(g.order[i]),
-			Serial: serials[g.serial[i]], Agent: agents[g.agent[i]],
-			Sequence: uint64(g.sequence[i]), Place: uint32(g.place[i]), LoggedAt: gridloom.Millis(g.loggedAt[i]),
-		}
-		return call(d, fn, &r)
-	})
+	g.agents, err = d.strings(rawAgent, g.agent, c)
+	return err
 }
 
 // strings decodes a column's rows of c.
