@@ -2,8 +2,10 @@
 // frames, folds their readings into windows and moves position and result together
 // by one compare-and-set of the partition's head.
 //
-// A Worker (worker.go) runs one partition loop (partition.go) per partition.
-// The loop claims the head and restores what the last commit left (restore.go), reads the log and keeps it ticking (follow.go),
+// A Worker (worker.go) runs one partition loop (partition.go, tick.go) per partition: of all
+// of them, or of the share (share.go) that package aggregate/members gives to one of several
+// processes. step.go takes the same steps without goroutines, for the simulation.
+// The loop claims the head and restores what the last commit left (restore.go), reads the log (follow.go),
 // applies frames (apply.go) to the table of series (series.go), of which most rest
 // (rest.go), lists what is due to
 // be closed (due.go), collects what came out of order and refolds it from stored rows (refold.go), keeps what is not yet
@@ -11,7 +13,6 @@
 // What works beside the loop changes the manifest by edits that a commit carries (edit.go):
 // compaction (compact.go, mergemetrics.go) merges the segments that plan.go chooses.
 // Files that nobody names any more are deleted by sweep.go (sweepmetrics.go).
-// step.go takes the steps of an owner without goroutines, for the simulation.
 // ports.go declares what it needs of the log, the heads and the store; metrics.go
 // counts. The arithmetic of windows is package aggregate/window, which does no I/O.
 package aggregate

@@ -33,6 +33,8 @@ type rig struct {
 	put   *crashBlob
 	reads sync.RWMutex // held by who reads the store: the lease of the tests
 
+	partition int // that is looked at
+
 	worker *Worker
 	cancel context.CancelFunc
 	done   chan error
@@ -161,11 +163,11 @@ func (r *rig) view() view {
 	defer cancel()
 	r.reads.RLock()
 	defer r.reads.RUnlock()
-	last, _ := r.log.LastSequence(ctx, 0)
+	last, _ := r.log.LastSequence(ctx, r.partition)
 	var tl *pane.Tail
 	for {
 		var err error
-		if tl, err = r.worker.Tail(ctx, 0, pane.Selector{}); err != nil {
+		if tl, err = r.worker.Tail(ctx, r.partition, pane.Selector{}); err != nil {
 			r.t.Fatalf("Tail: %v", err)
 		}
 		if tl.NextSeq > last {
@@ -227,6 +229,9 @@ func (r *rig) wantReadings() map[gridloom.Identity]gridloom.Reading {
 	out := map[gridloom.Identity]gridloom.Reading{}
 	var c wire.Columns
 	for i := range r.log.frames {
+		if r.log.part[i] != r.partition {
+			continue
+		}
 		if _, err := wire.DecodeFrame(r.log.frames[i].Data, &c); err != nil {
 			r.t.Fatal(err)
 		}
@@ -248,6 +253,9 @@ func (r *rig) want() map[string]gridloom.Pane {
 	var logTime gridloom.Millis
 	for i := range r.log.frames {
 		f := &r.log.frames[i]
+		if r.log.part[i] != r.partition {
+			continue
+		}
 		if _, err := wire.DecodeFrame(f.Data, &c); err != nil {
 			r.t.Fatal(err)
 		}

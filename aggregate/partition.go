@@ -191,14 +191,6 @@ func (p *partition) run(ctx context.Context) error {
 	}
 }
 
-// releasing is what is answered once the partition is given up.
-func (p *partition) releasing() error {
-	if p.cfg.Peers != nil {
-		return fmt.Errorf("%w: partition %d is being given to another process", gridloom.ErrUnavailable, p.id)
-	}
-	return fmt.Errorf("%w: partition %d is being released: this process stops", gridloom.ErrUnavailable, p.id)
-}
-
 // drop forgets all state: nothing of it may be served or committed any more.
 func (p *partition) drop() {
 	p.forget()

@@ -308,6 +308,14 @@ func notOwned(id int) error {
 	return fmt.Errorf("%w: partition %d is not owned here", gridloom.ErrUnavailable, id)
 }
 
+// releasing is what is answered once the partition is given up.
+func (p *partition) releasing() error {
+	if p.cfg.Peers != nil {
+		return fmt.Errorf("%w: partition %d is being given to another process", gridloom.ErrUnavailable, p.id)
+	}
+	return fmt.Errorf("%w: partition %d is being released: this process stops", gridloom.ErrUnavailable, p.id)
+}
+
 // question is what ask wants done once the frame goal has been read.
 type question struct {
 	goal gridloom.FrameRef

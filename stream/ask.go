@@ -16,6 +16,8 @@ import (
 const (
 	askPause     = 20 * time.Millisecond
 	askPauseMost = 200 * time.Millisecond
+
+	askIdle = 250 * time.Millisecond // without a word; then it is asked whether the owner is still the owner
 )
 
 // AskOwner asks the owner that a partition's head names. begin is called at the start
@@ -45,7 +47,14 @@ func (s *Stream) askNow(ctx context.Context, kind string, partition int, questio
 	if err != nil {
 		return err
 	}
-	if err := s.ask(ctx, ownerSubject(kind, partition, head.Epoch), question, begin()); err != nil {
+	stillOwner := func() error {
+		now, _, err := s.LoadHead(ctx, partition)
+		if err == nil && now.Epoch != head.Epoch {
+			err = fmt.Errorf("%w: it was superseded by %s, epoch %d", gridloom.ErrUnavailable, now.Node, now.Epoch)
+		}
+		return err
+	}
+	if err := s.ask(ctx, ownerSubject(kind, partition, head.Epoch), question, begin(), stillOwner); err != nil {
 		if errors.Is(err, nats.ErrNoResponders) {
 			return fmt.Errorf("%w: partition %d has no owner now: the last was %s, epoch %d", gridloom.ErrUnavailable, partition, head.Node, head.Epoch)
 		}
@@ -54,8 +63,8 @@ func (s *Stream) askNow(ctx context.Context, kind string, partition int, questio
 	return nil
 }
 
-// ask sends one question and takes the whole answer.
-func (s *Stream) ask(ctx context.Context, subject string, question []byte, take func([]byte) error) error {
+// ask sends one question and takes the whole answer, for as long as stillOwner says nil.
+func (s *Stream) ask(ctx context.Context, subject string, question []byte, take func([]byte) error, stillOwner func() error) error {
 	inbox := s.nc.NewInbox()
 	sub, err := s.nc.SubscribeSync(inbox)
 	if err != nil {
@@ -74,7 +83,7 @@ func (s *Stream) ask(ctx context.Context, subject string, question []byte, take 
 		return kindOf("ask", err)
 	}
 	for n := 0; ; n++ {
-		m, err := sub.NextMsgWithContext(ctx)
+		m, err := nextWord(ctx, sub, stillOwner)
 		switch {
 		case errors.Is(err, nats.ErrNoResponders):
 			return err
@@ -100,6 +109,21 @@ func (s *Stream) ask(ctx context.Context, subject string, question []byte, take 
 			if err := s.nc.Publish(m.Reply, strconv.AppendInt(nil, int64(n), 10)); err != nil {
 				return kindOf("ask", err)
 			}
+		}
+	}
+}
+
+// nextWord waits for the next message of an answer. An owner that was killed says nothing.
+func nextWord(ctx context.Context, sub *nats.Subscription, stillOwner func() error) (*nats.Msg, error) {
+	for {
+		ictx, cancel := context.WithTimeout(ctx, askIdle)
+		m, err := sub.NextMsgWithContext(ictx)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return m, err
+		}
+		if err := stillOwner(); err != nil {
+			return nil, err
 		}
 	}
 }

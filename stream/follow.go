@@ -48,6 +48,7 @@ type Reader struct {
 	pos       protocol.Position
 
 	cons     jetstream.Consumer // nil: to be created
+	again    <-chan struct{}    // closed when the connection that it was made over is gone
 	consSeq  uint64             // consumer sequence of the last message
 	pull     jetstream.MessageBatch
 	pulled   bool // pull has brought something
@@ -109,6 +110,8 @@ func (r *Reader) Next(ctx context.Context) ([]Message, error) {
 			if frames := r.take(m); len(frames) > 0 {
 				return frames, nil
 			}
+		case <-r.again:
+			r.drop("reconnect")
 		case <-ctx.Done():
 			return nil, fmt.Errorf("follow partition %d: %w: %w", r.partition, gridloom.ErrUnavailable, ctx.Err())
 		}
@@ -123,6 +126,7 @@ func (r *Reader) create(ctx context.Context) error {
 	if r.creation++; r.creation > 1 && !wait(ctx, createPause) {
 		return fmt.Errorf("follow partition %d: %w: %w", r.partition, gridloom.ErrUnavailable, ctx.Err())
 	}
+	again := r.s.again.next()
 	if err := r.s.verify(ctx, r.partition, r.pos); err != nil {
 		return err
 	}
@@ -138,7 +142,7 @@ func (r *Reader) create(ctx context.Context) error {
 	if err != nil {
 		return kindOf(fmt.Sprintf("create a consumer for partition %d", r.partition), err)
 	}
-	r.cons, r.consSeq, r.waiting = cons, 0, 0
+	r.cons, r.again, r.consSeq, r.waiting = cons, again, 0, 0
 	return nil
 }
 

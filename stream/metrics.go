@@ -13,7 +13,7 @@ type metrics struct {
 	appendFailures *prometheus.CounterVec // reason: full, disk, nats, foreign
 	frames         prometheus.Counter
 	frameBytes     prometheus.Counter
-	recreations    *prometheus.CounterVec // reason: heartbeat, gap, stall, error
+	recreations    *prometheus.CounterVec // reason: heartbeat, gap, stall, error, reconnect
 	verifyFailures prometheus.Counter
 	swaps          *prometheus.CounterVec // result: stored, read_back, repeated, fenced, unknown
 	purged         prometheus.Counter
@@ -78,7 +78,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	// From the start on, so that a rate sees the first one.
 	for vec, values := range map[*prometheus.CounterVec][]string{
 		m.appendFailures: {"full", "disk", "nats", "foreign"},
-		m.recreations:    {"heartbeat", "gap", "stall", "error"},
+		m.recreations:    {"heartbeat", "gap", "stall", "error", "reconnect"},
 		m.swaps:          {"stored", "read_back", "repeated", "fenced", "unknown"},
 	} {
 		for _, v := range values {

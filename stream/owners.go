@@ -67,7 +67,9 @@ func (s *Stream) ServeOwner(partition int, epoch uint64, answer Answerer) (stop 
 	var subs []*nats.Subscription
 	stop = func() {
 		for _, sub := range subs {
-			_ = sub.Unsubscribe() // the connection is gone at worst
+			// Not Unsubscribe, which forgets questions that have arrived: their askers would
+			// wait in vain.
+			_ = sub.Drain() // the connection is gone at worst
 		}
 	}
 	for _, kind := range askKinds {

@@ -181,3 +181,43 @@ func TestBrokenAnswerIsNone(t *testing.T) {
 		return errors.Join(err, ctx.Err())
 	}, gridloom.ErrUnavailable, context.DeadlineExceeded)
 }
+
+// TestSilentOwnerIsNotWaitedFor: an owner that was killed says nothing, and when
+// another has claimed the partition that one is asked, within the wait.
+func TestSilentOwnerIsNotWaitedFor(t *testing.T) {
+	s := streamtest.Start(t).Stream
+	claimed(t, s, 1)
+	asked := make(chan struct{}, 16)
+	for epoch, answer := range map[uint64]stream.Answerer{
+		1: func(ctx context.Context, _ string, _ []byte, send func([]byte) error) error {
+			err := send([]byte("part"))
+			asked <- struct{}{}
+			<-ctx.Done()
+			return errors.Join(err, ctx.Err())
+		},
+		2: func(_ context.Context, _ string, _ []byte, send func([]byte) error) error {
+			return send([]byte("whole"))
+		},
+	} {
+		withdraw, err := s.ServeOwner(1, epoch, answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer withdraw()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	var chunks [][]byte
+	go func() {
+		var err error
+		chunks, err = gather(ctx, s, stream.AskTail, nil)
+		done <- err
+	}()
+	<-asked
+	claimed(t, s, 2)
+	if err := <-done; err != nil || len(chunks) != 1 || string(chunks[0]) != "whole" {
+		t.Errorf("answer %q, %v; want that of the new owner", chunks, err)
+	}
+	cancel()
+}

@@ -89,6 +89,7 @@ type Stream struct {
 	foreign  atomic.Pointer[error] // set once the log is not the one that was joined
 	curve    curve
 
+	again     again
 	answering chan struct{} // holds one for each answer under way
 	answers   sync.WaitGroup
 
@@ -162,7 +163,7 @@ func (s *Stream) dial(ctx context.Context) error {
 	var err error
 	if s.nc = s.cfg.Conn; s.nc == nil {
 		s.ownConn = true
-		if s.nc, err = connect(ctx, &s.cfg, s.log); err != nil {
+		if s.nc, err = connect(ctx, &s.cfg, s.log, s.again.tell); err != nil {
 			return err
 		}
 	}
@@ -174,7 +175,7 @@ func (s *Stream) dial(ctx context.Context) error {
 }
 
 // connect dials until ctx ends: a cluster's servers may start after their roles.
-func connect(ctx context.Context, cfg *Config, log *slog.Logger) (*nats.Conn, error) {
+func connect(ctx context.Context, cfg *Config, log *slog.Logger, again func()) (*nats.Conn, error) {
 	opts := []nats.Option{
 		nats.Name("gridloom"),
 		nats.MaxReconnects(-1),
@@ -187,7 +188,7 @@ func connect(ctx context.Context, cfg *Config, log *slog.Logger) (*nats.Conn, er
 				log.Warn("lost NATS", "err", err)
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("NATS is back") }),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("NATS is back"); again() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS client", "err", err) }),
 	}
 	if cfg.InProcess != nil {
@@ -214,6 +215,31 @@ func connect(ctx context.Context, cfg *Config, log *slog.Logger) (*nats.Conn, er
 		if !wait(ctx, 250*time.Millisecond) {
 			return nil, fmt.Errorf("%w: connect to NATS %s: %w", gridloom.ErrUnavailable, cfg.URL, err)
 		}
+	}
+}
+
+// again tells of new connections. A server that was away has forgotten its consumers.
+type again struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+// next returns a channel that is closed at the next new connection.
+func (a *again) next() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ch == nil {
+		a.ch = make(chan struct{})
+	}
+	return a.ch
+}
+
+func (a *again) tell() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ch != nil {
+		close(a.ch)
+		a.ch = nil
 	}
 }
 

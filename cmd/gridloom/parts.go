@@ -47,7 +47,9 @@ func openPipeline(ctx context.Context, cfg config, dir *dataDir, logger *slog.Lo
 		p.store = pane.NewStore(disk, pane.StoreOptions{Registerer: p.reg})
 	}
 	if cfg.role.does(roleAggregate) {
-		p.openOwners()
+		if err := p.openOwners(); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.role.does(roleIngest) {
 		if err := p.openIngest(); err != nil {

@@ -44,8 +44,9 @@ func TestMain(m *testing.M) {
 }
 
 var builds = map[string]func() (string, error){
-	"gridloom":   sync.OnceValues(func() (string, error) { return goBuild("gridloom", ".") }),
-	"edge-agent": sync.OnceValues(func() (string, error) { return goBuild("edge-agent", "../../edge-agent") }),
+	"gridloom":    sync.OnceValues(func() (string, error) { return goBuild("gridloom", ".") }),
+	"edge-agent":  sync.OnceValues(func() (string, error) { return goBuild("edge-agent", "../../edge-agent") }),
+	"nats-server": sync.OnceValues(func() (string, error) { return goBuild("nats-server", "github.com/nats-io/nats-server/v2") }),
 }
 
 func goBuild(name, dir string) (string, error) {
@@ -58,7 +59,7 @@ func goBuild(name, dir string) (string, error) {
 	return path, nil
 }
 
-// builtBinary returns the path of gridloom or edge-agent as it is shipped, without the race detector.
+// builtBinary returns the path of a program as it is shipped, without the race detector.
 func builtBinary(t *testing.T, name string) string {
 	t.Helper()
 	path, err := builds[name]()
@@ -106,6 +107,7 @@ func runGridloom(t *testing.T, args ...string) (output string, status int) {
 type server struct {
 	t    *testing.T
 	data string
+	run  string   // file below data that says where it serves
 	wrap []string // a command to run gridloom under, such as strace
 	env  []string // beside the test's own
 
@@ -128,7 +130,7 @@ func newServer(t *testing.T) *server {
 func serverOn(t *testing.T, data string) *server {
 	t.Helper()
 	builtBinary(t, "gridloom") // now, so that no test takes the compiler's time for the server's
-	s := &server{t: t, data: data, out: &logFile{}}
+	s := &server{t: t, data: data, run: "run.json", out: &logFile{}}
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
@@ -141,10 +143,16 @@ func serverOn(t *testing.T, data string) *server {
 // launch starts `gridloom up` on the directory and returns at once. args are added.
 func (s *server) launch(args ...string) {
 	s.t.Helper()
-	if err := os.Remove(filepath.Join(s.data, "run.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+	s.launchLine(slices.Concat([]string{"up", "--data", s.data, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"}, args))
+}
+
+// launchLine starts any command of gridloom that serves.
+func (s *server) launchLine(args []string) {
+	s.t.Helper()
+	if err := os.Remove(filepath.Join(s.data, s.run)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.t.Fatal(err)
 	}
-	line := slices.Concat(s.wrap, []string{builtBinary(s.t, "gridloom"), "up", "--data", s.data, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"}, args)
+	line := slices.Concat(s.wrap, []string{builtBinary(s.t, "gridloom")}, args)
 	s.cmd = exec.Command(line[0], line[1:]...)
 	s.cmd.Env = append(os.Environ(), s.env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
@@ -164,6 +172,12 @@ func (s *server) launch(args ...string) {
 func (s *server) start(args ...string) {
 	s.t.Helper()
 	s.launch(args...)
+	s.awaitReady()
+}
+
+// awaitReady waits until /readyz answers 200.
+func (s *server) awaitReady() {
+	s.t.Helper()
 	s.awaitListeners()
 	s.await("/readyz answers 200", func() bool {
 		status, _ := s.get("/readyz")
@@ -171,12 +185,12 @@ func (s *server) start(args ...string) {
 	})
 }
 
-// awaitListeners waits for run.json: gridloom serves, and may not be ready.
+// awaitListeners waits for its file: gridloom serves, and may not be ready.
 func (s *server) awaitListeners() {
 	s.t.Helper()
-	s.await("run.json is there", func() bool {
+	s.await(s.run+" is there", func() bool {
 		var r runInfo
-		text, err := os.ReadFile(filepath.Join(s.data, "run.json"))
+		text, err := os.ReadFile(filepath.Join(s.data, s.run))
 		if err != nil || json.Unmarshal(text, &r) != nil {
 			return false
 		}
