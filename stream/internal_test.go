@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,10 +75,14 @@ func TestCreateStreamIsRepeatedWhenItFailsForNoReason(t *testing.T) {
 	if _, err := s.ensure(t.Context(), cfg); err != nil || u.calls != 3 {
 		t.Errorf("ensure = %v after %d calls, want success after 3", err, u.calls)
 	}
-	u.refuse = []jetstream.ErrorCode{codeReservations}
-	cfg.Name = "THIRD"
-	if _, err := s.ensure(t.Context(), cfg); !errors.Is(err, gridloom.ErrUnavailable) || u.calls != 4 {
-		t.Errorf("ensure without storage = %v after %d calls, want ErrUnavailable at once", err, u.calls-3)
+	// Another that creates the same stream holds its room for a moment.
+	u.refuse, u.calls, cfg.Name, cfg.Subjects = []jetstream.ErrorCode{codeReservations}, 0, "THIRD", []string{"third"}
+	if _, err := s.ensure(t.Context(), cfg); err != nil || u.calls != 2 {
+		t.Errorf("ensure = %v after %d calls, want success after 2", err, u.calls)
+	}
+	u.refuse, u.calls, cfg.Name = slices.Repeat([]jetstream.ErrorCode{codeReservations}, roomTries), 0, "FOURTH"
+	if _, err := s.ensure(t.Context(), cfg); !errors.Is(err, gridloom.ErrUnavailable) || !strings.Contains(err.Error(), "max_file_store") || u.calls != roomTries {
+		t.Errorf("ensure without storage = %v after %d calls, want ErrUnavailable after %d", err, u.calls, roomTries)
 	}
 }
 

@@ -119,7 +119,7 @@ func (s *Stream) joinOthers(ctx context.Context, logReady bool) error {
 // create at once, one finds the other's.
 func (s *Stream) ensure(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	told := false
-	for {
+	for try := 1; ; try++ {
 		st, err := s.js.Stream(ctx, cfg.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			st, err = s.js.CreateStream(ctx, cfg)
@@ -128,13 +128,14 @@ func (s *Stream) ensure(ctx context.Context, cfg jetstream.StreamConfig) (jetstr
 		case err == nil:
 			return st, nil
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse): // somebody else was first
-		case hasCode(err, codeReservations), hasCode(err, codeNoResources), hasCode(err, codeAccountStores):
+		case try >= roomTries && noRoom(err):
 			return nil, fmt.Errorf("%w: create stream %s: %w: the server's max_file_store or the account's limit is below the %s that the stream may grow to; raise it or set a smaller log size",
 				gridloom.ErrUnavailable, cfg.Name, err, size(cfg.MaxBytes))
 		case hasCode(err, codeOverlap):
 			return nil, fmt.Errorf("%w: create stream %s: %w: another stream of this account takes %s; remove it or give gridloom its own account",
 				gridloom.ErrInvalid, cfg.Name, err, strings.Join(cfg.Subjects, ", "))
 		case hasCode(err, codeStreamCreate), errors.Is(kind(err), gridloom.ErrUnavailable):
+			// Of several that create a stream at once each reserves its size for a moment.
 			// 10049 comes sporadically from a healthy server; a server that starts
 			// has no JetStream for a moment.
 			s.met.createRetries.Inc()
@@ -149,6 +150,13 @@ func (s *Stream) ensure(ctx context.Context, cfg jetstream.StreamConfig) (jetstr
 			return nil, fmt.Errorf("%w: create stream %s: %w", gridloom.ErrUnavailable, cfg.Name, errors.Join(err, ctx.Err()))
 		}
 	}
+}
+
+// roomTries is how often a creation is refused for want of room until that is believed.
+const roomTries = 20
+
+func noRoom(err error) bool {
+	return hasCode(err, codeReservations) || hasCode(err, codeNoResources) || hasCode(err, codeAccountStores)
 }
 
 // makeReady adds `ready` to the stream's metadata if it is not there. The update

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -159,6 +160,45 @@ func TestAggregatesComeAndGo(t *testing.T) {
 		return status == 200
 	})
 	s.checkAll("q1", "a restarted NATS server")
+}
+
+// TestOperationsPageRunsTheRolesApart runs the commands of docs/operations.md, on free
+// ports and a directory of its own.
+func TestOperationsPageRunsTheRolesApart(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	moved := strings.NewReplacer("nats://127.0.0.1:4222", s.url, "http://127.0.0.1:8222", s.check, "/var/lib/gridloom", s.data, ":1883", ":0", ":8080", ":0")
+	started := 0
+	for _, b := range blocks(t, "../../docs/operations.md") {
+		if b.language != "sh" || !strings.Contains(b.text, "gridloom aggregate") {
+			continue
+		}
+		for line := range strings.Lines(b.text) {
+			command, _, _ := strings.Cut(line, "   #")
+			words := strings.Fields(command)
+			switch {
+			case words[0] == "nats-server":
+				if words[1] != "-c" || words[2] != "deploy/nats/nats-server.conf" {
+					t.Errorf("%q starts another server than newSite", command)
+				}
+			case words[0] == "gridloom":
+				name := words[slices.Index(words, "--name")+1]
+				s.proc(role(words[1]), name).launchLine(strings.Fields(moved.Replace(command))[1:])
+				started++
+			default:
+				t.Errorf("nobody tries %q", command)
+			}
+		}
+	}
+	if started < 4 {
+		t.Fatalf("%d roles were started", started)
+	}
+	for _, p := range s.procs {
+		p.awaitReady()
+	}
+	s.awaitOwners("q-1", map[string]int{"agg-1": 32, "agg-2": 32})
+	s.publish("in-1", 1)
+	s.checkAll("q-1", "as the page says")
 }
 
 // TestRoleThatIsRefused: each mistake is one line that says what and how to mend it.

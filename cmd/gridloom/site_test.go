@@ -23,6 +23,7 @@ type site struct {
 	dir   string
 	data  string
 	url   string
+	check string // URL of its monitor
 	nats  *exec.Cmd
 	procs map[string]*server // by name
 
@@ -69,10 +70,10 @@ func (s *site) startNATS(listen string) {
 		}
 		var p struct{ NATS, Monitoring []string }
 		text, err := os.ReadFile(files[0])
-		if err != nil || json.Unmarshal(text, &p) != nil || len(p.NATS) == 0 {
+		if err != nil || json.Unmarshal(text, &p) != nil || len(p.NATS) == 0 || len(p.Monitoring) == 0 {
 			return false
 		}
-		s.url = p.NATS[0]
+		s.url, s.check = p.NATS[0], p.Monitoring[0]
 		return true
 	})
 }
@@ -117,13 +118,19 @@ func (s *site) line(r role, name string) []string {
 // launch starts a process and returns at once.
 func (s *site) launch(r role, name string) *server {
 	s.t.Helper()
+	p := s.proc(r, name)
+	p.launchLine(s.line(r, name))
+	return p
+}
+
+// proc returns a process of the site, which need not run.
+func (s *site) proc(r role, name string) *server {
 	p := s.procs[name]
 	if p == nil {
 		p = serverOn(s.t, s.data)
 		p.run = filepath.Join("run", string(r)+"-"+name+".json")
 		s.procs[name] = p
 	}
-	p.launchLine(s.line(r, name))
 	return p
 }
 

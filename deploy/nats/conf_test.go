@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/gridloom/gridloom/internal/natsd"
 	"github.com/gridloom/gridloom/stream"
@@ -40,6 +41,20 @@ func TestConfigurationFsyncsAndCarriesTheLog(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
+	// Roles start at once. Each would reserve the log's size, and two of them are more than the server has.
+	var g errgroup.Group
+	for range 6 {
+		g.Go(func() error {
+			s, err := stream.Connect(ctx, stream.Config{URL: srv.ClientURL(), FsyncAlways: true})
+			if err == nil {
+				s.Close()
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Errorf("one of several that start at once: %v", err)
+	}
 	s, err := stream.Connect(ctx, stream.Config{URL: srv.ClientURL(), FsyncAlways: true, MonitorURL: "http://" + srv.MonitorAddr().String()}) // sizes by default: 64 GiB and 1 GiB
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-// Package systemd holds units for a server and an edge agent, and this test,
+// Package systemd holds units for a server, its roles apart, and an edge agent, and this test,
 // which runs the programs with the flags that the units give them.
 package systemd
 
@@ -56,6 +56,9 @@ var flagName = regexp.MustCompile(`(?m)^\s+-{1,2}([a-z][a-z0-9-]*)`)
 func TestUnitsStartWhatExists(t *testing.T) {
 	for name, program := range map[string]struct{ path, pkg string }{
 		"gridloom.service":            {"/usr/bin/gridloom", "cmd/gridloom"},
+		"gridloom-ingest.service":     {"/usr/bin/gridloom", "cmd/gridloom"},
+		"gridloom-aggregate.service":  {"/usr/bin/gridloom", "cmd/gridloom"},
+		"gridloom-query.service":      {"/usr/bin/gridloom", "cmd/gridloom"},
 		"gridloom-edge-agent.service": {"/usr/bin/gridloom-edge-agent", "edge-agent"},
 	} {
 		u := parse(t, name)
@@ -103,7 +106,7 @@ func TestSystemdAcceptsTheUnits(t *testing.T) {
 		t.Skip(why)
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"gridloom.service", "gridloom-edge-agent.service"} {
+	for _, name := range []string{"gridloom.service", "gridloom-ingest.service", "gridloom-aggregate.service", "gridloom-query.service", "gridloom-edge-agent.service"} {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
