@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -14,10 +15,13 @@ import (
 type pauses struct {
 	cluster *cluster
 	meters  []string // one of each partition that has one
+	notable time.Duration
+	notes   io.Writer // where longer pauses are told
 
 	mu      sync.Mutex
 	last    []time.Time // when each partition answered last
 	longest []time.Duration
+	refused []string // why it gave none, since last
 
 	stop func()
 	wg   sync.WaitGroup
@@ -26,9 +30,9 @@ type pauses struct {
 // askEvery is how often each partition is asked, and with it the finest pause seen.
 const askEvery = 50 * time.Millisecond
 
-// watchPauses begins to ask. Requires that all partitions answer.
-func watchPauses(ctx context.Context, c *cluster, meters []string) *pauses {
-	p := &pauses{cluster: c}
+// watchPauses begins to ask. A pause above notable is told on notes.
+func watchPauses(ctx context.Context, c *cluster, meters []string, notable time.Duration, notes io.Writer) *pauses {
+	p := &pauses{cluster: c, notable: notable, notes: notes}
 	seen := make([]bool, c.partitions)
 	for _, m := range meters {
 		if at := gridloom.PartitionOf(m, c.partitions); !seen[at] {
@@ -36,7 +40,8 @@ func watchPauses(ctx context.Context, c *cluster, meters []string) *pauses {
 			p.meters = append(p.meters, m)
 		}
 	}
-	p.last, p.longest = make([]time.Time, len(p.meters)), make([]time.Duration, len(p.meters))
+	n := len(p.meters)
+	p.last, p.longest, p.refused = make([]time.Time, n), make([]time.Duration, n), make([]string, n)
 	ctx, p.stop = context.WithCancel(ctx)
 	for i := range p.meters {
 		p.wg.Go(func() { p.ask(ctx, i) })
@@ -61,8 +66,12 @@ func (p *pauses) ask(ctx context.Context, i int) {
 			}
 			at, a = now, newAPI(now)
 		}
-		if at != "" && p.answered(ctx, a, p.meters[i]) == nil {
-			p.note(i)
+		if at != "" {
+			if err := p.answered(ctx, a, p.meters[i]); err == nil {
+				p.note(i)
+			} else {
+				p.refuse(i, err)
+			}
 		}
 		select {
 		case <-tick.C:
@@ -85,9 +94,22 @@ func (p *pauses) note(i int) {
 	defer p.mu.Unlock()
 	now := time.Now()
 	if !p.last[i].IsZero() {
-		p.longest[i] = max(p.longest[i], now.Sub(p.last[i]))
+		d := now.Sub(p.last[i])
+		p.longest[i] = max(p.longest[i], d)
+		if d > p.notable {
+			fmt.Fprintf(p.notes, "partition %d gave no answer for %.0f ms until %s%s\n", gridloom.PartitionOf(p.meters[i], p.cluster.partitions), millisOf(d), now.UTC().Format("15:04:05.000"), p.refused[i])
+		}
 	}
+	p.refused[i] = ""
 	p.last[i] = now
+}
+
+func (p *pauses) refuse(i int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refused[i] == "" {
+		p.refused[i] = ": " + err.Error()
+	}
 }
 
 // take returns the longest pause of each partition since the last call, what lasts included.

@@ -38,7 +38,7 @@ func (o *ordeal) rolling(ctx context.Context) error {
 	if !o.cfg.rolling {
 		return nil
 	}
-	watch := watchPauses(ctx, o.cluster, o.fleet.firstMeters())
+	watch := watchPauses(ctx, o.cluster, o.fleet.firstMeters(), o.cfg.maxPause, o.out)
 	defer watch.end()
 	if err := watch.begin(ctx); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (o *ordeal) scale(ctx context.Context) error {
 	if err := o.scaleTo(ctx, 1); err != nil {
 		return err
 	}
-	watch := watchPauses(ctx, o.cluster, o.fleet.firstMeters())
+	watch := watchPauses(ctx, o.cluster, o.fleet.firstMeters(), o.cfg.maxPause, o.out)
 	defer watch.end()
 	if err := watch.begin(ctx); err != nil {
 		return err
@@ -114,13 +114,14 @@ func (o *ordeal) scale(ctx context.Context) error {
 			if err := rest(ctx, steadyTime); err != nil {
 				return err
 			}
-			for _, d := range watch.take() {
+			longest := watch.take()
+			for _, d := range longest {
 				all = append(all, millisOf(d))
 			}
+			fmt.Fprintf(o.out, "cycle %d of %d, to %d aggregates: longest pause of a partition %.0f ms\n", cycle+1, o.cfg.scale, n, millisOf(slices.Max(longest)))
 		}
 		one := o.fleet.waits()
 		during.merge(&one)
-		fmt.Fprintf(o.out, "cycle %d of %d: longest pause of a partition %.0f ms so far\n", cycle+1, o.cfg.scale, slices.Max(all))
 	}
 	o.report.ScaleCycles = o.cfg.scale
 	o.report.ScalePauseMsMax, o.report.ScalePauseMsMedian = slices.Max(all), median(all)
