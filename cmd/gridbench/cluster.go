@@ -220,34 +220,42 @@ func (m *member) look() {
 	}
 }
 
-// ready reports whether the member does its whole job: a role by its /readyz, the
-// nats-server by its greeting.
-func (m *member) ready(ctx context.Context, natsAddr string) bool {
+// errNotYet is a member that does not do its whole job yet.
+var errNotYet = errors.New("it does not serve yet")
+
+// ready says why the member does not do its whole job, nil if it does: a role by its
+// /readyz, the nats-server by its greeting.
+func (m *member) ready(ctx context.Context, natsAddr string) error {
 	if !m.running() {
-		return false
+		return errNotYet
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if m.role == natsRole {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", natsAddr)
-		if err != nil {
-			return false
-		}
-		defer conn.Close()
-		if conn.SetReadDeadline(time.Now().Add(2*time.Second)) != nil {
-			return false
-		}
-		_, err = conn.Read(make([]byte, 1))
-		return err == nil
+		return greeted(ctx, natsAddr)
 	}
 	m.look()
 	_, http := m.serves()
 	if http == "" {
-		return false
+		return errNotYet
 	}
 	a := newAPI(http)
 	defer a.close()
-	return a.ready(ctx) == nil
+	return a.ready(ctx)
+}
+
+// greeted returns nil when somebody at addr says anything at all.
+func greeted(ctx context.Context, addr string) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 1))
+	return err
 }
 
 // kill ends the present life as a power cut would.
@@ -273,37 +281,40 @@ func (m *member) stop(ctx context.Context, patience time.Duration) bool {
 // settlePatience is how long a cluster may take until every member does its whole job again.
 const settlePatience = 90 * time.Second
 
-// settle waits until every member that was started is ready. revive starts one that
-// ended by itself.
-func (c *cluster) settle(ctx context.Context, revive func(*member) error) error {
+// settle waits until every member that was started is ready, and returns who was last
+// and why. revive starts one that ended by itself.
+func (c *cluster) settle(ctx context.Context, revive func(*member) error) (last string, err error) {
 	deadline := time.Now().Add(settlePatience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		waiting := ""
+		waiting := false
 		for _, m := range c.all() {
 			if m.proc == nil {
 				continue
 			}
 			if m.proc.ended() {
 				if err := revive(m); err != nil {
-					return err
+					return last, err
 				}
 			}
-			if waiting == "" && !m.ready(ctx, c.natsAddr) {
-				waiting = m.String()
+			if waiting {
+				continue
+			}
+			if why := m.ready(ctx, c.natsAddr); why != nil {
+				last, waiting = fmt.Sprintf("%s: %v", m, why), true
 			}
 		}
-		if waiting == "" {
-			return nil
+		if !waiting {
+			return last, nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s is not ready %s after the last blow: %w", waiting, settlePatience, errFound)
+			return last, fmt.Errorf("not everything is ready %s after the last blow: %s: %w", settlePatience, last, errFound)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return ctx.Err()
+			return last, ctx.Err()
 		}
 	}
 }

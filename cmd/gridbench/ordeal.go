@@ -173,6 +173,11 @@ func (o *ordeal) publish(ctx context.Context, i int, s *sender) error {
 // settle waits until the cluster does its whole job. A member that ended by itself is
 // started again, as a service manager would.
 func (o *ordeal) settle(ctx context.Context) error {
+	_, err := o.settleWith(ctx)
+	return err
+}
+
+func (o *ordeal) settleWith(ctx context.Context) (last string, err error) {
 	return o.cluster.settle(ctx, func(m *member) error {
 		o.report.UnexpectedExits++
 		fmt.Fprintf(o.out, "\n%s ended by itself (%s): %s\n", m, m.proc.cmd.ProcessState, m.lastWords())
@@ -186,6 +191,9 @@ func (o *ordeal) settle(ctx context.Context) error {
 // maxUnexpectedExits is after how many processes that end by themselves a run gives up.
 const maxUnexpectedExits = 100
 
+// slowRecovery is after how long a recovery is told with what was waited for.
+const slowRecovery = 5 * time.Second
+
 // recover starts what was killed, waits for the whole cluster and notes how long
 // that took since the blow.
 func (o *ordeal) recover(ctx context.Context, what string, blow time.Time, gone ...*member) error {
@@ -194,10 +202,15 @@ func (o *ordeal) recover(ctx context.Context, what string, blow time.Time, gone 
 			return err
 		}
 	}
-	if err := o.settle(ctx); err != nil {
+	last, err := o.settleWith(ctx)
+	if err != nil {
 		return err
 	}
-	ms := float64(time.Since(blow).Microseconds()) / 1e3
+	took := time.Since(blow)
+	if took > slowRecovery {
+		fmt.Fprintf(o.out, "%s: the recovery took %.0f ms until %s; the last that was not ready was %s\n", what, millisOf(took), time.Now().UTC().Format("15:04:05.000"), last)
+	}
+	ms := millisOf(took)
 	o.report.RecoveryMsMax[what] = max(o.report.RecoveryMsMax[what], ms)
 	return nil
 }
@@ -358,7 +371,10 @@ func (o *ordeal) strikeAt(ctx context.Context, m *member, b roleBlow) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case exited && b.stop: // it had nothing to commit
-		o.report.PointsMissed++
+		if err := o.recover(ctx, b.role, blow, m); err != nil {
+			return err
+		}
+		return o.strikeAt(ctx, m, roleBlow{role: b.role, point: periodic(b.point)})
 	case exited:
 		o.report.PointsMissed++
 		o.report.UnexpectedExits++
