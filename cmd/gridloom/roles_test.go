@@ -176,12 +176,12 @@ func TestOperationsPageRunsTheRolesApart(t *testing.T) {
 		for line := range strings.Lines(b.text) {
 			command, _, _ := strings.Cut(line, "   #")
 			words := strings.Fields(command)
-			switch {
-			case words[0] == "nats-server":
+			switch words[0] {
+			case "nats-server":
 				if words[1] != "-c" || words[2] != "deploy/nats/nats-server.conf" {
 					t.Errorf("%q starts another server than newSite", command)
 				}
-			case words[0] == "gridloom":
+			case "gridloom":
 				name := words[slices.Index(words, "--name")+1]
 				s.proc(role(words[1]), name).launchLine(strings.Fields(moved.Replace(command))[1:])
 				started++
