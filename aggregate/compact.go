@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/protocol"
 	"github.com/gridloom/gridloom/internal/pane"
 )
 
@@ -192,7 +193,7 @@ func (p *partition) replacing(j job, outputs []pane.Segment) *replacement {
 
 func (r *replacement) amend(ctx context.Context, m *pane.Manifest) ([]string, error) {
 	r.placed, r.failed = false, nil
-	if m.Head.Epoch != r.job.epoch {
+	if !protocol.MayList(&m.Head, r.job.epoch) {
 		return nil, nil // files of another epoch are the sweep's
 	}
 	dropped, ok, err := r.p.store.Replace(ctx, m, pathsOf(r.job.inputs), r.outputs)

@@ -50,7 +50,7 @@ func (s *sweeper) round(ctx context.Context) error {
 		return nil
 	}
 	// A file that was swept although it is named would be lost: look again who owns this.
-	if head, _, err := p.heads.LoadHead(ctx, p.id); err != nil || head.Epoch != shown.head.Epoch {
+	if head, _, err := p.heads.LoadHead(ctx, p.id); err != nil || protocol.Stands(&shown.head, &head) != nil {
 		return err
 	}
 	list, err := p.store.Files(ctx, p.cfg.Generation, p.id)

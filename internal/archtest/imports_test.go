@@ -61,6 +61,8 @@ var mayTest = map[string][]string{
 	"aggregate":        {"internal/blob", "internal/blob/faultfs", "internal/natsd", "stream", "stream/streamtest"},
 	"query":            {"client", "internal/blob", "internal/blob/faultfs"},
 	"stream":           {"internal/natsd", "stream/streamtest"},
+
+	"aggregate/protocol": {"internal/pane"}, // the model replaces segments as the owner does
 }
 
 // only lists heavy libraries and the packages that may import them. The longest
