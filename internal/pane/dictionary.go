@@ -39,7 +39,10 @@ type numberTable struct {
 const minSlots = 64
 
 // index sets dst to the number of each value.
-func (t *numberTable) index(dst []int32, values []int64) {
+func (t *numberTable) index(dst []int32, values []int64) { t.indexFew(dst, values, len(values)) }
+
+// indexFew is index that gives up, and returns false, beyond so many distinct values.
+func (t *numberTable) indexFew(dst []int32, values []int64, most int) bool {
 	t.numbers = t.numbers[:0]
 	if len(t.slots) > 1<<16 || len(t.slots) == 0 {
 		t.slots = make([]int32, minSlots)
@@ -48,10 +51,13 @@ func (t *numberTable) index(dst []int32, values []int64) {
 	last := int32(-1)
 	for i, v := range values {
 		if last < 0 || t.numbers[last] != v {
-			last = t.find(v)
+			if last = t.find(v); len(t.numbers) > most {
+				return false
+			}
 		}
 		dst[i] = last
 	}
+	return true
 }
 
 func (t *numberTable) find(v int64) int32 {

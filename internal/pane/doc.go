@@ -9,7 +9,7 @@
 // rawwrite.go (from rawcolumns.go), panes.go and snapshot.go turn rows into columns and
 // back, with the memory of writers.go; merge.go makes few segments of many, of readings
 // by mergeraw.go. Below them, schema.go names the columns, rank.go
-// and sort.go order rows, encode.go, footer.go, dictionary.go,
+// and sort.go order rows, encode.go, footer.go, repeats.go, dictionary.go,
 // hybridwrite.go and thriftwrite.go write Parquet, decode.go, pages.go and hybrid.go
 // read it, delta.go does both for differences, and choose.go finds the rows
 // that a Selector wants. tail.go holds what an owner answers beside the segments,

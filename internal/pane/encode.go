@@ -208,6 +208,10 @@ func (e *encoder) ints(values []int64) {
 		e.indexed(f, c, e.numbers.numbers, e.index)
 		return
 	}
+	if e.repeats(f, values) {
+		e.repeated(f, c, nil)
+		return
+	}
 	e.integers(f, c, values)
 }
 
@@ -288,6 +292,10 @@ func (e *encoder) nullInts(values []int64, present []bool) {
 	f, c := e.column()
 	c.nulls = len(present) - len(values)
 	c.bound(f, values)
+	if e.repeats(f, values) {
+		e.repeated(f, c, present)
+		return
+	}
 	for part := range slices.Chunk(present, e.page) {
 		n := len(part)
 		if c.nulls > 0 {
