@@ -16,6 +16,7 @@ const (
 	beatEvery    = 500 * time.Millisecond
 	decideEvery  = 100 * time.Millisecond
 	headsTimeout = time.Second     // of reading the heads that a decision needs
+	headsAtOnce  = 256             // of them, so that the others hear of this process meanwhile
 	leaveAtOnce  = 4               // partitions that a leaving process gives up at the same time, so that each one's pause is short
 	leaveTurns   = 2 * time.Second // after that all the rest
 	handedFor    = 3 * time.Second // how long a handed-over partition may wait for its claimer before the next one goes
@@ -31,10 +32,11 @@ type share struct {
 	me     members.Beat // but for Holds, which tenures tell
 	roster *members.Roster
 
-	tenures  map[int]*tenure
-	ended    chan *tenure
-	changed  chan struct{} // capacity 1: a partition was claimed
-	starting bool          // not all heads have been read yet
+	tenures map[int]*tenure
+	ended   chan *tenure
+	changed chan struct{} // capacity 1: a partition was claimed
+	unread  int           // heads that were not read yet since the start
+	turn    int           // where the next heads are read from, if not all at once
 
 	vain    map[int]time.Time // until when not to claim after a claim in vain
 	unsure  map[int]bool      // whether the head names this process is not known
@@ -58,7 +60,7 @@ func newShare(w *Worker) *share {
 	return &share{
 		w: w, me: members.Beat{Node: w.cfg.Node, Owner: w.cfg.Owner, Hello: true, Released: map[int]uint64{}},
 		roster:  members.NewRoster(w.cfg.Owner),
-		tenures: map[int]*tenure{}, ended: make(chan *tenure, len(w.slots)), changed: make(chan struct{}, 1), starting: true,
+		tenures: map[int]*tenure{}, ended: make(chan *tenure, len(w.slots)), changed: make(chan struct{}, 1), unread: len(w.slots),
 		vain: map[int]time.Time{}, unsure: map[int]bool{}, handing: -1,
 	}
 }
@@ -139,7 +141,7 @@ func (s *share) act(ctx context.Context) {
 	s.w.metrics.members.Set(float64(len(s.roster.Nodes(q.Me, now))))
 	s.settle(ctx)
 	if s.roster.Listening(now, members.Introduction) {
-		q.Heads = s.readHeads(ctx, s.roster.Wanted(q, s.starting))
+		q.Heads = s.readHeads(ctx, s.roster.Wanted(q, s.unread > 0))
 	}
 	plan := s.roster.Decide(q)
 	for _, id := range plan.Claim {
@@ -164,6 +166,11 @@ func (s *share) act(ctx context.Context) {
 func (s *share) readHeads(ctx context.Context, wanted []int) map[int]members.Head {
 	ctx, cancel := context.WithTimeout(ctx, headsTimeout)
 	defer cancel()
+	if n := len(wanted); n > headsAtOnce {
+		s.turn %= n
+		wanted = append(wanted[s.turn:n:n], wanted[:s.turn]...)[:headsAtOnce]
+		s.turn += headsAtOnce
+	}
 	heads := make(map[int]members.Head, len(wanted))
 	for _, id := range wanted {
 		h, _, err := s.w.heads.LoadHead(ctx, id)
@@ -176,7 +183,9 @@ func (s *share) readHeads(ctx context.Context, wanted []int) map[int]members.Hea
 			heads[id] = members.Head{Epoch: h.Epoch, Owner: h.Owner, Node: h.Node}
 		}
 	}
-	s.starting = false
+	if s.unread -= len(wanted); len(wanted) == 0 {
+		s.unread = 0
+	}
 	return heads
 }
 

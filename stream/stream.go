@@ -109,13 +109,15 @@ func Connect(ctx context.Context, cfg Config) (*Stream, error) {
 	}
 	s := &Stream{cfg: cfg, log: obs.Or(cfg.Logger), met: newMetrics(cfg.Registerer), answering: make(chan struct{}, answersAtOnce)}
 	s.room = newRoom(cfg.Disk, s.log, s.met)
-	if err := checkFsync(ctx, &s.cfg); err != nil {
-		return nil, err
-	}
 	if err := s.dial(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.join(ctx); err != nil {
+	// Only now: until the server is there, neither is its monitor.
+	err := checkFsync(ctx, &s.cfg)
+	if err == nil {
+		err = s.join(ctx)
+	}
+	if err != nil {
 		s.closeConn()
 		return nil, err
 	}

@@ -24,9 +24,9 @@ func (p *pipeline) serveOwner(partition int, epoch uint64) (withdraw func()) {
 	stop, err := p.stream.ServeOwner(partition, epoch, func(ctx context.Context, kind string, question []byte, send func([]byte) error) error {
 		switch kind {
 		case stream.AskTail:
-			var sel pane.Selector
-			if err := json.Unmarshal(question, &sel); err != nil {
-				return fmt.Errorf("%w: selector: %w", gridloom.ErrInvalid, err)
+			sel, err := pane.DecodeSelector(question)
+			if err != nil {
+				return err
 			}
 			tail, err := p.worker.Tail(ctx, partition, sel)
 			if err != nil {
@@ -105,9 +105,9 @@ type remoteOwners struct {
 
 // Tail implements query.Owners.
 func (o remoteOwners) Tail(ctx context.Context, partition int, sel pane.Selector) (*pane.Tail, error) {
-	question, err := json.Marshal(sel)
+	question, err := pane.EncodeSelector(sel)
 	if err != nil {
-		return nil, fmt.Errorf("%w: selector: %w", gridloom.ErrInvalid, err)
+		return nil, err
 	}
 	r, err := o.ask(ctx, stream.AskTail, partition, question)
 	if err != nil {

@@ -210,7 +210,7 @@ func TestRoleThatIsRefused(t *testing.T) {
 			t.Errorf("%v ends with %d and %q, want %d and a line like %q", args, got, said, status, pattern)
 		}
 	}
-	data := filepath.Join(t.TempDir(), "data")
+	data, nats := filepath.Join(t.TempDir(), "data"), newSite(t)
 	for _, r := range []string{"ingest", "aggregate", "query"} {
 		f(2, `a NATS server that does not fsync every message loses .*sync_interval: always.* --nats-fsync-always`, r, "--data", data)
 		f(2, `--name "a b": want letters and digits.*`, r, "--data", data, "--nats-fsync-always", "--name", "a b")
@@ -218,7 +218,7 @@ func TestRoleThatIsRefused(t *testing.T) {
 		f(2, `--nats-cert and --nats-key go together`, r, "--data", data, "--nats-fsync-always", "--nats-cert", "x")
 		f(2, r+` takes no arguments, and got "here"`, r, "here")
 		f(1, `refused: --http \S+ can be reached from other machines.*`, r, "--data", data, "--nats-fsync-always", "--http", "0.0.0.0:0")
-		f(1, `.*ask \S+/jsz whether NATS fsyncs: .*`, r, "--data", data, "--nats-fsync-always", "--http", "127.0.0.1:0", "--nats-monitor", "http://"+freeAddress(t))
+		f(1, `.*ask \S+/jsz whether NATS fsyncs: .*`, r, "--data", data, "--nats-fsync-always", "--http", "127.0.0.1:0", "--nats", nats.url, "--nats-monitor", "http://"+freeAddress(t))
 	}
 	f(2, `flag provided but not defined: -window: gridloom query -h lists the flags`, "query", "--window", "15m")
 

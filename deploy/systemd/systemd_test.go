@@ -54,6 +54,7 @@ var flagName = regexp.MustCompile(`(?m)^\s+-{1,2}([a-z][a-z0-9-]*)`)
 
 // TestUnitsStartWhatExists takes each unit's command and asks the program whether it knows every flag of it.
 func TestUnitsStartWhatExists(t *testing.T) {
+	built := map[string]string{}
 	for name, program := range map[string]struct{ path, pkg string }{
 		"gridloom.service":            {"/usr/bin/gridloom", "cmd/gridloom"},
 		"gridloom-ingest.service":     {"/usr/bin/gridloom", "cmd/gridloom"},
@@ -73,7 +74,10 @@ func TestUnitsStartWhatExists(t *testing.T) {
 		if state := "/var/lib/" + service["StateDirectory"][0]; !strings.Contains(service["ExecStart"][0], " "+state) {
 			t.Errorf("%s keeps its state elsewhere than in %s: %v", name, state, args)
 		}
-		help, _ := exec.CommandContext(t.Context(), build(t, program.pkg), args[1], "-h").CombinedOutput() // some programs end with 2 after help
+		if built[program.pkg] == "" {
+			built[program.pkg] = build(t, program.pkg)
+		}
+		help, _ := exec.CommandContext(t.Context(), built[program.pkg], args[1], "-h").CombinedOutput() // some programs end with 2 after help
 		known := map[string]bool{}
 		for _, m := range flagName.FindAllSubmatch(help, -1) {
 			known[string(m[1])] = true
