@@ -30,6 +30,7 @@ type cluster struct {
 	dir                string
 	natsAddr           string
 	partitions         int
+	haste              bool // aggregates merge and sweep every moment, so that kills hit that
 	nats               *member
 	members            []*member // of the roles
 }
@@ -38,6 +39,7 @@ type cluster struct {
 // driven by one goroutine; serves may be called by any.
 type member struct {
 	role, name string
+	cluster    *cluster
 	cmd        func() *exec.Cmd
 	runFile    string   // "" if it writes none
 	log        *os.File // what all its lives print
@@ -76,7 +78,7 @@ func (c *cluster) member(role, name string) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &member{role: role, name: name, log: log}, nil
+	return &member{role: role, name: name, cluster: c, log: log}, nil
 }
 
 func (c *cluster) data() string { return filepath.Join(c.dir, "data") }
@@ -193,6 +195,9 @@ func (m *member) exec(fault string) error {
 	cmd.Env = os.Environ()
 	if fault != "" {
 		cmd.Env = append(cmd.Env, "GRIDLOOM_FAULT="+fault)
+	}
+	if m.cluster.haste && hasty(fault) {
+		cmd.Env = append(cmd.Env, hasteEnv)
 	}
 	p, err := startProcess(cmd, m.log)
 	m.proc = p

@@ -109,7 +109,7 @@ func (t *torment) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.server = &server{binary: binary, args: strings.Fields(t.cfg.serverArgs), data: filepath.Join(t.dir, "data"), log: log}
+	t.server = &server{binary: binary, args: strings.Fields(t.cfg.serverArgs), data: filepath.Join(t.dir, "data"), haste: true, log: log}
 	t.fleet, err = newFleet(t.dir, t.cfg.connections, t.cfg.meters, t.cfg.rate, t.cfg.seed)
 	return err
 }

@@ -29,7 +29,6 @@ type crashConfig struct {
 	aggregates int
 	queries    int
 	killsEach  int
-	compaction bool
 	zombies    int
 	rolling    bool
 	scale      int // cycles
@@ -49,7 +48,6 @@ func crashFlags(c *crashConfig) *flag.FlagSet {
 	fs.BoolVar(&c.json, "json", false, "print JSON")
 	fs.BoolVar(&c.roles, "roles", false, "a cluster of role processes on a nats-server instead of gridloom up")
 	fs.IntVar(&c.killsEach, "kills-each", 10, "with --roles, how often to kill each role, the nats-server and all at once")
-	fs.BoolVar(&c.compaction, "compaction", false, "with --roles, a third of the kills of aggregate hit merges and sweeps: needs --server-args that bring them every few seconds")
 	fs.IntVar(&c.zombies, "zombies", 0, "with --roles, how often to stop a process for 1, 10 or 30 s and let it go on")
 	fs.BoolVar(&c.rolling, "rolling", false, "with --roles, restart every role process cleanly, one after the other")
 	fs.IntVar(&c.scale, "scale", 0, "with --roles, how many `cycles` of 1, 2, 4 and 1 aggregates")
@@ -77,8 +75,8 @@ func (c *crashConfig) validateCluster() error {
 		return errors.New("--partitions (at most 1024), --ingests, --aggregates, --queries: want at least 1")
 	case c.killsEach < 0 || c.zombies < 0 || c.scale < 0:
 		return errors.New("--kills-each, --zombies, --scale: want positive ones")
-	case !c.roles && (c.zombies > 0 || c.rolling || c.scale > 0 || c.compaction):
-		return errors.New("--zombies, --rolling, --scale and --compaction need --roles")
+	case !c.roles && (c.zombies > 0 || c.rolling || c.scale > 0):
+		return errors.New("--zombies, --rolling and --scale need --roles")
 	}
 	return nil
 }

@@ -95,6 +95,7 @@ func (o *ordeal) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	o.cluster.haste = o.cfg.killsEach > 0
 	if err := o.cluster.nats.exec(""); err != nil {
 		return err
 	}
@@ -254,13 +255,10 @@ func (b roleBlow) String() string {
 	return b.role + " at " + b.point
 }
 
-// compactPoints are those of merging and sweeping.
-var compactPoints = []string{"compact.merged", "compact.edited", "sweep.deleted"}
-
 // rolePlan says whom each blow hits and where: n of each role, of nats-server and of
-// all at once. A third of ingest's come at its points, and of aggregate's two thirds:
-// claims, commits and, if compaction comes often enough to be met, merges and sweeps.
-func rolePlan(n int, compaction bool, rng *rand.Rand) []roleBlow {
+// all at once. A third of ingest's come at its points, and all of aggregate's: a third each
+// in claims, in commits, and in merges and sweeps.
+func rolePlan(n int, rng *rand.Rand) []roleBlow {
 	var plan []roleBlow
 	for _, role := range []string{ingestRole, aggregateRole, queryRole, natsRole, everyone} {
 		for i := range n {
@@ -273,8 +271,8 @@ func rolePlan(n int, compaction bool, rng *rand.Rand) []roleBlow {
 			case role == aggregateRole && i%3 == 1:
 				b.point = commitPoints[i/3%len(commitPoints)]
 				b.stop = i/3%2 == 1 || b.point == "commit.snapshot"
-			case role == aggregateRole && compaction:
-				b.point = compactPoints[i/3%len(compactPoints)]
+			case role == aggregateRole:
+				b.point = upkeepPoints[i/3%len(upkeepPoints)]
 			}
 			plan = append(plan, b)
 		}
@@ -284,13 +282,29 @@ func rolePlan(n int, compaction bool, rng *rand.Rand) []roleBlow {
 }
 
 func (o *ordeal) kills(ctx context.Context) error {
-	plan := rolePlan(o.cfg.killsEach, o.cfg.compaction, o.rng)
+	plan := rolePlan(o.cfg.killsEach, o.rng)
 	for i, b := range plan {
 		if err := o.strike(ctx, b); err != nil {
 			return fmt.Errorf("kill %d (%s): %w", i+1, b, err)
 		}
 		acked, _ := o.fleet.counts()
 		fmt.Fprintf(o.out, "kill %d of %d: %s; %d readings acknowledged\n", i+1, len(plan), b, acked)
+	}
+	return o.calm(ctx)
+}
+
+// calm starts the aggregates anew without haste, for what is measured after the kills.
+func (o *ordeal) calm(ctx context.Context) error {
+	if !o.cluster.haste {
+		return nil
+	}
+	o.cluster.haste = false
+	for _, m := range o.cluster.of(aggregateRole) {
+		if m.running() {
+			if err := o.restart(ctx, m); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -344,6 +358,8 @@ func (o *ordeal) strikeAt(ctx context.Context, m *member, b roleBlow) error {
 	switch {
 	case slices.Contains(appendPoints, b.point):
 		fault = fmt.Sprintf("%s:%d", b.point, 1+o.rng.IntN(200))
+	case slices.Contains(upkeepPoints, b.point): // the first ones come soon after the start
+		fault = fmt.Sprintf("%s:%d", b.point, 1+o.rng.IntN(6))
 	case slices.Contains(claimPoints, b.point): // of those that it claims
 		fault = fmt.Sprintf("%s:%d", b.point, 1+o.rng.IntN(max(1, o.cfg.partitions/max(1, o.cfg.aggregates))))
 	}
@@ -400,7 +416,7 @@ func (o *ordeal) zombies(ctx context.Context) error {
 		if i%2 == 1 {
 			role = others[i/2%len(others)]
 		}
-		span := zombieSpans[i%len(zombieSpans)]
+		span := zombieSpans[(i+i/6)%len(zombieSpans)] // each role meets each span
 		if err := o.pause(ctx); err != nil {
 			return err
 		}

@@ -51,32 +51,27 @@ func TestCrashRoles(t *testing.T) {
 }
 
 func TestRolePlan(t *testing.T) {
-	f := func(compaction bool, wantRandom int) {
-		t.Helper()
-		roles, points := map[string]int{}, map[string]int{}
-		for _, b := range rolePlan(30, compaction, rand.New(rand.NewPCG(1, 1))) {
-			roles[b.role]++
-			points[b.point]++
-			if b.stop && !slices.Contains(commitPoints, b.point) || b.point != "" && b.role != ingestRole && b.role != aggregateRole {
-				t.Errorf("no blow can be %s", b)
-			}
-		}
-		for _, role := range []string{ingestRole, aggregateRole, queryRole, natsRole, everyone} {
-			if roles[role] != 30 {
-				t.Errorf("%d blows against %s, want 30", roles[role], role)
-			}
-		}
-		for _, p := range slices.Concat(claimPoints, commitPoints, appendPoints) {
-			if points[p] < 2 {
-				t.Errorf("%d blows at %s, want at least 2", points[p], p)
-			}
-		}
-		if points[""] != wantRandom || compaction != (points["sweep.deleted"] > 0) {
-			t.Errorf("%d blows at random, want %d; %d at sweep.deleted", points[""], wantRandom, points["sweep.deleted"])
+	roles, points := map[string]int{}, map[string]int{}
+	for _, b := range rolePlan(30, rand.New(rand.NewPCG(1, 1))) {
+		roles[b.role]++
+		points[b.point]++
+		if b.stop && !slices.Contains(commitPoints, b.point) || b.point != "" && b.role != ingestRole && b.role != aggregateRole {
+			t.Errorf("no blow can be %s", b)
 		}
 	}
-	f(false, 120)
-	f(true, 110)
+	for _, role := range []string{ingestRole, aggregateRole, queryRole, natsRole, everyone} {
+		if roles[role] != 30 {
+			t.Errorf("%d blows against %s, want 30", roles[role], role)
+		}
+	}
+	for _, p := range slices.Concat(claimPoints, commitPoints, appendPoints, upkeepPoints) {
+		if points[p] < 2 {
+			t.Errorf("%d blows at %s, want at least 2", points[p], p)
+		}
+	}
+	if points[""] != 110 {
+		t.Errorf("%d blows at random, want 110", points[""])
+	}
 }
 
 // TestRolesVerdict: what a run with roles may not show.

@@ -18,7 +18,18 @@ type server struct {
 	binary string
 	args   []string // beside those that start sets
 	data   string
+	haste  bool     // it merges and sweeps every moment, so that kills hit that
 	log    *os.File // what all lives print
+}
+
+// hasteEnv makes a gridloom merge segments and delete files every moment.
+const hasteEnv = "GRIDLOOM_HASTE=1"
+
+// hasty reports whether a life with that fault is to hurry: one that is killed at a
+// random moment, or in what it hurries with. Commits, say, are to be met as they are.
+func hasty(fault string) bool {
+	point, _, _ := strings.Cut(fault, ":")
+	return point == "" || slices.Contains(upkeepPoints, point)
 }
 
 // serverBinary returns the path that was given, or builds the server of this module into dir.
@@ -79,8 +90,8 @@ func (s *server) start(ctx context.Context, fault string) (*life, error) {
 	if fault != "" {
 		cmd.Env = append(cmd.Env, "GRIDLOOM_FAULT="+fault)
 	}
-	if point, _, _ := strings.Cut(fault, ":"); point == "" || slices.Contains(upkeepPoints, point) {
-		cmd.Env = append(cmd.Env, "GRIDLOOM_HASTE=1") // so that there are merges and sweeps to be killed in
+	if s.haste && hasty(fault) {
+		cmd.Env = append(cmd.Env, hasteEnv)
 	}
 	begun := time.Now()
 	p, err := startProcess(cmd, s.log)
