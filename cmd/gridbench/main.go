@@ -15,8 +15,8 @@
 // with what the REST API (rest.go) serves. The checker shares no code with
 // ingest or aggregate: it could not find a mistake that it makes too.
 //
-// With --roles it does so to a nats-server and role processes (cluster.go): ordeal.go
-// kills and stops them, rolling.go restarts them and changes how many there are while
+// With --roles it does so to a nats-server and role processes (cluster.go, ordeal.go):
+// strike.go kills and stops them, rolling.go restarts them and changes how many there are while
 // pauses.go asks for answers, rolesreport.go tells. gridbench soak (soak.go) does a bit
 // of everything for a long time and watches the memory of those it spares. fleet.go
 // holds the agents of either.
