@@ -18,6 +18,7 @@ import (
 type compareConfig struct {
 	objects     string // per message, several separated by commas
 	duration    time.Duration
+	maxObjects  int
 	rounds      int
 	connections int
 	window      int
@@ -68,6 +69,7 @@ func compareFlags(c *compareConfig) *flag.FlagSet {
 	fs := flag.NewFlagSet("gridbench compare ingest", flag.ContinueOnError)
 	fs.StringVar(&c.objects, "objects", "1,100", "objects of three readings per message, 1 to 1000; several separated by commas")
 	fs.DurationVar(&c.duration, "duration", 10*time.Second, "how long to publish to a stack in a round")
+	fs.IntVar(&c.maxObjects, "max-objects", 1_000_000, "objects published to a stack in a round, about: a broker queues what its consumer is late for")
 	fs.IntVar(&c.rounds, "rounds", 3, "how often each stack has its turn; figures are medians")
 	fs.IntVar(&c.connections, "connections", 20, "MQTT connections")
 	fs.IntVar(&c.window, "window", 200, "messages in flight per connection, 1 to 16384")
@@ -119,13 +121,16 @@ func (c *compareConfig) validate() (shapes []int, err error) {
 	if c.rounds < 1 || c.rounds > 100 {
 		return nil, fmt.Errorf("--rounds %d: want 1 to 100", c.rounds)
 	}
+	if c.maxObjects < 1 {
+		return nil, fmt.Errorf("--max-objects %d: want at least 1", c.maxObjects)
+	}
 	return shapes, c.load(shapes[0]).validate()
 }
 
 // load is what each stack gets.
 func (c *compareConfig) load(objects int) *loadConfig {
 	return &loadConfig{
-		connections: c.connections, objects: objects, encoding: "json", window: c.window, meters: c.meters, duration: c.duration, commitWait: 30 * time.Second,
+		connections: c.connections, objects: objects, encoding: "json", window: c.window, meters: c.meters, duration: c.duration, maxObjects: c.maxObjects, commitWait: 30 * time.Second,
 	}
 }
 

@@ -187,6 +187,7 @@ func TestCompareSaysWhatIsWrong(t *testing.T) {
 	f("compare ingest")
 	f("compare ingest", "queries")
 	f("--objects", "ingest", "--objects", "1,x")
+	f("--max-objects", "ingest", "--max-objects", "0")
 	f("--rounds", "ingest", "--rounds", "0")
 	f("--meters", "ingest", "--meters", "1")
 }

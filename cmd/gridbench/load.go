@@ -25,6 +25,7 @@ type loadConfig struct {
 	window      int     // messages in flight per connection
 	meters      int
 	duration    time.Duration
+	maxObjects  int // published in all, about; 0: no limit
 	probes      int
 	serverPID   int
 	data        string
@@ -189,6 +190,9 @@ func (c *loadConfig) publishers(ctx context.Context) ([]*publisher, error) {
 				p.conn.Close()
 			}
 			return nil, err
+		}
+		if c.maxObjects > 0 {
+			p.limit = int64(max(1, c.maxObjects/c.objects/c.connections))
 		}
 		pubs[i] = p
 	}

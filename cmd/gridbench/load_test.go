@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestLoadReportsWhatTheServerTook runs gridbench load in each of its forms and
@@ -60,6 +61,19 @@ func TestFixedRateIsKept(t *testing.T) {
 	}
 	if r.Objects < 450 || r.Objects > 504 {
 		t.Errorf("%d objects in half a second at 1000 objects/s", r.Objects)
+	}
+}
+
+func TestLoadStopsAtItsBound(t *testing.T) {
+	srv := newFakeServer(t)
+	r, err := load(t.Context(), &loadConfig{
+		mqtt: srv.addr(), connections: 3, objects: 10, encoding: "json", window: 7, meters: 60, duration: time.Minute, maxObjects: 1500,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Objects != 1500 || r.Seconds > 50 {
+		t.Errorf("%d objects in %.1f s, want 1500", r.Objects, r.Seconds)
 	}
 }
 

@@ -22,6 +22,7 @@ type publisher struct {
 	meters   []uint32          // whose objects it sends, in turn
 	perTick  time.Duration     // between two messages; 0: as fast as the window allows
 	window   int               // messages without a PUBACK
+	limit    int64             // messages in all; 0: no limit
 	last     []gridloom.Millis // of each meter: no instant is used twice
 	next     int               // index into meters
 	seq      uint32
@@ -86,7 +87,7 @@ func (p *publisher) publish(ctx context.Context, begun time.Time, d time.Duratio
 	defer timer.Stop()
 	for k := int64(0); ; {
 		elapsed := time.Since(begun)
-		if elapsed >= d {
+		if elapsed >= d || p.limit > 0 && k >= p.limit {
 			return nil
 		}
 		n, due := p.ready(k, elapsed)
@@ -124,6 +125,9 @@ func (p *publisher) ready(k int64, elapsed time.Duration) (n int, due time.Durat
 	if p.perTick > 0 {
 		n = min(n, int(int64(elapsed/p.perTick)+1-k))
 		due = time.Duration(k) * p.perTick
+	}
+	if p.limit > 0 {
+		n = min(n, int(p.limit-k))
 	}
 	free := 0
 	for free < n && p.due[(k+int64(free))%int64(len(p.due))].Load() == 0 {
