@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -215,5 +216,23 @@ func TestTrialEndsWhatItStarted(t *testing.T) {
 	}
 	if !tr.parts[0].process.ended() {
 		t.Error("a part goes on after the trial")
+	}
+}
+
+// TestShownIsAwaited: until all is shown, or nothing more comes; an answer that fails in
+// between does not matter.
+func TestShownIsAwaited(t *testing.T) {
+	answers := []int64{0, 30, -1, 70, 100}
+	tr := &trial{shown: func(context.Context) (int64, error) {
+		n := answers[0]
+		answers = answers[1:]
+		if n < 0 {
+			return 0, io.ErrUnexpectedEOF
+		}
+		return n, nil
+	}}
+	seconds, shown, err := tr.awaitShown(t.Context(), 100)
+	if err != nil || shown != 100 || len(answers) > 0 || seconds < 4*shownEvery.Seconds() {
+		t.Errorf("%d shown after %v s (%v), %d answers are left", shown, seconds, err, len(answers))
 	}
 }
