@@ -105,7 +105,7 @@ type tag struct {
 // message is one publish on its way through the bridge.
 type message struct {
 	source  decode.Source
-	payload []byte // owned by the bridge once taken
+	payload []byte // the sender's: the bridge copies what it keeps
 	from    sender
 	tag     tag
 	gone    <-chan struct{} // closed when the sender has gone and waiting is of no use

@@ -68,7 +68,10 @@ func (c *BrokerConfig) Validate() error {
 	return nil
 }
 
-// readBufferBytes is the broker's buffer per connection. At 200 bytes a message,
+// brokerBufferBytes is mochi's buffer per connection: what readings leave for it is little.
+const brokerBufferBytes = 512
+
+// readBufferBytes is the buffer of a connection's intake. At 200 bytes a message,
 // 4 KiB makes one read of twenty; ten thousand connections take 40 MiB.
 const readBufferBytes = 4 << 10
 
@@ -239,7 +242,7 @@ func (b *Broker) options() *mqtt.Options {
 	caps.TopicAliasMaximum = 0            // mochi asks OnACLCheck before it resolves one
 	return &mqtt.Options{
 		Capabilities:            caps,
-		ClientNetReadBufferSize: readBufferBytes,
+		ClientNetReadBufferSize: brokerBufferBytes,
 		Logger:                  slog.New(slog.DiscardHandler), // what matters is logged by hook and conn
 		SysTopicResendInterval:  24 * 60 * 60,                  // it stops the world for its figures; ours are metrics
 	}

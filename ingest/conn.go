@@ -31,10 +31,12 @@ type conn struct {
 	established bool    // counted against MaxConnections; guarded by broker.mu
 
 	// Owned by the read goroutine.
-	topic    string // the last one
-	route    route  // and what it means
-	deadline time.Time
-	taken    message // the one that is handed to the bridge, kept to allocate it once
+	topic     string // the last one
+	route     route  // and what it means
+	deadline  time.Time
+	keepalive time.Duration // how long it may be silent; 0 for ever
+	intake    intake
+	taken     message // the one that is handed to the bridge, kept to allocate it once
 
 	inFlight atomic.Int32  // messages taken and not yet answered
 	waiting  atomic.Bool   // the read goroutine waits for room
@@ -68,11 +70,19 @@ func (c *conn) awaitConnect() error {
 }
 
 // SetDeadline is called by the broker before each packet with the time when the
-// device's keepalive runs out. It is a bound on reading alone: writes have their
-// own. It is set a second later than asked for and then left alone for about a
-// second, because setting it for each of a thousand packets costs as much as
-// decoding them.
+// device's keepalive runs out. It is a bound on reading alone: writes have their own.
 func (c *conn) SetDeadline(t time.Time) error {
+	c.keepalive = 0
+	if !t.IsZero() {
+		c.keepalive = time.Until(t)
+	}
+	return c.extendDeadline(t)
+}
+
+// extendDeadline sets the deadline a second later than t and then leaves it alone
+// for about a second, because setting it for each of a thousand packets costs as
+// much as decoding them. A zero t is no deadline.
+func (c *conn) extendDeadline(t time.Time) error {
 	if t.IsZero() {
 		if c.deadline.IsZero() {
 			return nil

@@ -2,9 +2,9 @@
 // stored: the first stage of the pipeline.
 //
 // A message's way, file by file: listener.go accepts a connection, conn.go wraps
-// it (deadlines, coalesced answers), broker.go runs the embedded MQTT broker and
-// hook.go is called by it for everything that a client does; auth.go says who may
-// publish where. bridge.go takes a readings message on the connection's own
+// it (deadlines, coalesced answers), intake.go takes readings out of what it reads,
+// broker.go runs the embedded MQTT broker and hook.go is called by it for everything
+// else that a client does; auth.go says who may publish where. bridge.go takes a readings message on the connection's own
 // goroutine: scratch.go decodes it (package decode) and puts its rows into the open
 // frames of their partitions; what cannot be taken goes the same way as rejects.
 // lane.go holds those open frames and rejects, commit.go stores them, one at a time per

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"slices"
+
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/ingest/decode"
 	"github.com/gridloom/gridloom/internal/wire"
@@ -82,7 +84,7 @@ func reject(m *message, bad decode.Bad, withPayload bool) gridloom.Reject {
 	}
 	if withPayload {
 		n := min(len(m.payload), gridloom.MaxRejectPayload)
-		r.Payload, r.Cut = m.payload[:n], n < len(m.payload)
+		r.Payload, r.Cut = slices.Clone(m.payload[:n]), n < len(m.payload)
 	}
 	return r
 }

@@ -47,6 +47,10 @@ type Decoder struct {
 	objects  int
 	refused  *wire.Refusal // of the whole message
 
+	// A batch (internal/wire), kept to allocate it once.
+	batch wire.Batch
+	onBad func(place, reason, detail string)
+
 	// One reading object (object.go).
 	top, item object
 	rules     []rule // by register
@@ -84,7 +88,7 @@ func (d *Decoder) Decode(src Source, payload []byte, out *wire.Columns, bad func
 		bad(b)
 	}
 	clear(d.bads)
-	d.src, d.out, d.p = Source{}, nil, nil
+	d.src, d.out, d.p, d.batch = Source{}, nil, nil, wire.Batch{}
 	return d.objects
 }
 
@@ -115,16 +119,25 @@ func (d *Decoder) decodeBatch(payload []byte) {
 		d.refuse(wire.Syntax, "byte 0", "the message is empty")
 		return
 	}
-	b := wire.Batch{Columns: d.out, Now: d.src.Now}
-	err := wire.DecodeBatch(payload, &b, func(place, reason, detail string) {
-		d.bads = append(d.bads, Bad{reason, detail, place})
-	})
-	if r := (*wire.Refusal)(nil); errors.As(err, &r) {
-		d.refused = r
+	if d.onBad == nil {
+		d.onBad = func(place, reason, detail string) { d.bads = append(d.bads, Bad{reason, detail, place}) }
+	}
+	b := &d.batch
+	*b = wire.Batch{Columns: d.out, Now: d.src.Now}
+	if err := wire.DecodeBatch(payload, b, d.onBad); err != nil {
+		d.refused = refusalOf(err)
 		return
 	}
 	d.objects = b.Objects
 	d.envelope = envelope{agent: b.Agent, epoch: b.Epoch, seq: b.Seq, hasEpoch: b.HasOrder, hasSeq: b.HasOrder}
+}
+
+// refusalOf returns why wire refused a message; it has no other errors.
+func refusalOf(err error) (r *wire.Refusal) {
+	if !errors.As(err, &r) {
+		panic(fmt.Sprintf("decode: a batch was refused without a reason: %v", err))
+	}
+	return r
 }
 
 // finish checks what the message says of itself and sets agent and order of its rows.
