@@ -43,9 +43,9 @@ type commit struct {
 // editPause keeps edits from making a commit each while the store cannot be read.
 const editPause = 100 * time.Millisecond
 
-// maxSparePanes bounds the memory of panes that is kept for the next commit: 14 MB. A
+// maxSparePanes bounds the memory of panes that is kept for the next commit: 3.5 MB. A
 // large fleet closes all of its panes at once and then none for a window.
-const maxSparePanes = 1 << 16
+const maxSparePanes = 1 << 14
 
 // commitResult is what save reports back to the loop.
 type commitResult struct {

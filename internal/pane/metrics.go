@@ -7,7 +7,7 @@ type metrics struct {
 	cached, refused, rows, groups, passed  prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, c *cache) *metrics {
+func newMetrics(reg prometheus.Registerer, c *cache, w *writerPool) *metrics {
 	count := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "gridloom_pane_" + name, Help: help})
 	}
@@ -33,7 +33,13 @@ func newMetrics(reg prometheus.Registerer, c *cache) *metrics {
 	if reg != nil {
 		reg.MustRegister(m.written, m.writtenBytes, m.read, m.readBytes, m.cached, m.refused, m.rows, m.groups, m.passed,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_pane_cache_bytes", Help: "Bytes of verified files kept in memory."},
-				func() float64 { return float64(c.size()) }))
+				func() float64 { return float64(c.size()) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_pane_cache_bytes_max", Help: "Bound of cache_bytes."},
+				func() float64 { return float64(max(0, c.max)) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_pane_writer_bytes", Help: "Bytes of files' buffers that wait for the next commit."},
+				func() float64 { return float64(w.size()) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_pane_writer_bytes_max", Help: "Bound of writer_bytes."},
+				func() float64 { return maxFreeWriters * maxPooledBytes }))
 	}
 	return m
 }

@@ -21,17 +21,19 @@ import (
 
 // StoreOptions are the settings of a Store; the zero value is good.
 type StoreOptions struct {
-	CacheBytes   int64                 // of verified files kept in memory; 0 is DefaultCacheBytes, less than 0 none
+	CacheBytes   int64                 // of verified files kept in memory; 0 is DefaultCacheBytes or 1/8 of GOMEMLIMIT, less than 0 none
 	SegmentBytes int                   // about where a merge begins another segment; 0 is DefaultSegmentBytes
 	NewName      func() string         // makes the names of files unique: lower-case letters and digits; nil: random
 	Registerer   prometheus.Registerer // nil: no metrics
 }
 
-// DefaultCacheBytes is what a Store keeps in memory unless told otherwise.
+// DefaultCacheBytes is what a Store keeps in memory unless told otherwise, or an eighth of
+// GOMEMLIMIT if that is less.
 const DefaultCacheBytes = 64 << 20
 
-// maxPooledBytes bounds the file after which a writer's memory is kept: a commit of 16 MB, not a snapshot of everything.
-const maxPooledBytes = 32 << 20
+// maxPooledBytes bounds the file after which a writer's memory is kept: that of a commit at
+// its bound, not a snapshot of everything.
+const maxPooledBytes = 8 << 20
 
 // maxCachedWrite bounds the file of which a copy is kept as it is written: copying all
 // that a busy owner commits was 7 % of its CPU.
@@ -58,9 +60,9 @@ func NewStore(b blob.Store, opt StoreOptions) *Store {
 	}
 	s.cache.max = opt.CacheBytes
 	if opt.CacheBytes == 0 {
-		s.cache.max = DefaultCacheBytes
+		s.cache.max = min(DefaultCacheBytes, debug.SetMemoryLimit(-1)/8) // -1 only asks
 	}
-	s.metrics = newMetrics(opt.Registerer, &s.cache)
+	s.metrics = newMetrics(opt.Registerer, &s.cache, &s.writers)
 	return s
 }
 

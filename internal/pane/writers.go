@@ -33,3 +33,14 @@ func (p *writerPool) put(w *writer) {
 		p.free = append(p.free, w)
 	}
 }
+
+// size returns the bytes of the files' buffers that the free writers hold.
+func (p *writerPool) size() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, w := range p.free {
+		n += cap(w.encoder.out)
+	}
+	return n
+}
