@@ -11,6 +11,7 @@ type cache struct {
 	mu    sync.Mutex
 	max   int64
 	bytes int64
+	idle  int64                    // bytes that were put as they were written, since anybody has asked for a file
 	files map[string]*list.Element // of *cached
 	order list.List                // most recent first
 }
@@ -25,6 +26,7 @@ type cached struct {
 func (c *cache) get(path string, crc uint32) ([]byte, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.idle = 0
 	e, ok := c.files[path]
 	if !ok {
 		return nil, false
@@ -39,6 +41,18 @@ func (c *cache) get(path string, crc uint32) ([]byte, bool) {
 
 // wants reports whether put keeps a file of this size: not one that pushes out a quarter of the others.
 func (c *cache) wants(size int) bool { return int64(size) <= c.max/4 }
+
+// wantsWritten reports whether a file is worth keeping as it is written. Where nobody
+// asks, as on a substation that only gathers, a quarter of the cache is enough.
+func (c *cache) wantsWritten(size int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if size > maxCachedWrite || !c.wants(size) || c.idle+int64(size) > c.max/4 {
+		return false
+	}
+	c.idle += int64(size)
+	return true
+}
 
 // put keeps a file's bytes if it wants them.
 func (c *cache) put(path string, crc uint32, data []byte) {

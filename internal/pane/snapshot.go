@@ -3,6 +3,7 @@ package pane
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet/compress"
@@ -33,11 +34,19 @@ func (s *Store) WriteSnapshot(ctx context.Context, where Where, rows []SnapshotR
 	})
 }
 
+// snapshotRowBytes is what a row takes beside its meter and state: their lengths and the indexes.
+const snapshotRowBytes = 16
+
 func (w *writer) encodeSnapshot(where Where, rows []SnapshotRow, order []int32) ([]byte, error) {
 	e := &w.encoder
 	if err := e.begin(snapshotFields(), notesOf(KindSnapshot, where, 0), compress.Codecs.Uncompressed); err != nil {
 		return nil, err
 	}
+	size := 0
+	for i := range rows {
+		size += len(rows[i].Meter) + len(rows[i].State) + snapshotRowBytes
+	}
+	e.out = slices.Grow(e.out, size) // what grows by appending leaves as much behind
 	var register, meter []string
 	var state [][]byte
 	for lo := 0; lo < len(order); lo += groupRows {

@@ -90,7 +90,7 @@ func (s *Store) put(ctx context.Context, where Where, kind string, seq uint64, e
 	}
 	ref := gridloom.FileRef{Path: name, CRC: crc32.Checksum(data, castagnoli)}
 	// What was just committed is asked for soon, but a snapshot only by the next owner.
-	if len(data) <= maxCachedWrite && s.cache.wants(len(data)) && kind != string(KindSnapshot) {
+	if kind != string(KindSnapshot) && s.cache.wantsWritten(len(data)) {
 		s.cache.put(name, ref.CRC, bytes.Clone(data))
 	}
 	s.metrics.written.WithLabelValues(kind).Inc()
@@ -170,7 +170,11 @@ func (s *Store) writeRows(ctx context.Context, where Where, seg Segment, build f
 	if err := ctx.Err(); err != nil {
 		return Segment{}, err
 	}
-	w := s.writers.get()
+	pooled := seg.Kind != KindSnapshot // of every series, and seldom: its memory would lie idle
+	w := &writer{}
+	if pooled {
+		w = s.writers.get()
+	}
 	data, err := guard(func() ([]byte, error) { return build(w, &seg) })
 	if err != nil {
 		return Segment{}, fmt.Errorf("encode %s segment of partition %d: %w", seg.Kind, where.Partition, err)
@@ -180,7 +184,7 @@ func (s *Store) writeRows(ctx context.Context, where Where, seg Segment, build f
 	if err != nil {
 		return Segment{}, err
 	}
-	if size <= maxPooledBytes { // and not after a failure: a panic may have left anything in it
+	if pooled && size <= maxPooledBytes { // and not after a failure: a panic may have left anything in it
 		s.writers.put(w)
 	}
 	seg.Path, seg.CRC, seg.Bytes = ref.Path, ref.CRC, size

@@ -177,3 +177,24 @@ func TestAnotherReaderReadsTheSame(t *testing.T) {
 		t.Errorf("instants are of zone %q", zone)
 	}
 }
+
+// TestNobodyAsksForWhatIsWritten: written files fill a quarter of the cache until somebody
+// asks for one.
+func TestNobodyAsksForWhatIsWritten(t *testing.T) {
+	c := cache{max: 1000}
+	write := func(name string) bool {
+		ok := c.wantsWritten(100)
+		if ok {
+			c.put(name, 1, make([]byte, 100))
+		}
+		return ok
+	}
+	for i, want := range []bool{true, true, false, false} {
+		if got := write(string(rune('a' + i))); got != want {
+			t.Errorf("file %d is kept: %t, want %t", i, got, want)
+		}
+	}
+	if _, ok := c.get("b", 1); !ok || !write("e") {
+		t.Error("after a question nothing more is kept")
+	}
+}
