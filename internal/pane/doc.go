@@ -13,7 +13,7 @@
 // hybridwrite.go and thriftwrite.go write Parquet, decode.go, pages.go and hybrid.go
 // read it, delta.go does both for differences, and choose.go finds the rows
 // that a Selector wants. tail.go holds what an owner answers beside the segments;
-// question.go, tailencode.go and taildecode.go (by tailcolumns.go) carry question and
+// question.go, tailencode.go and taildecode.go (by tailcolumns.go, flatcheck.go) carry question and
 // answer between processes. inspect.go prints files for a person,
 // survey.go sums what a store holds.
 package pane

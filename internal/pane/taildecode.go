@@ -165,6 +165,7 @@ func (t *TailReader) Series() ([]SeriesInfo, error) {
 type chunkMessages struct {
 	rest []byte
 	at   *ipc.Message
+	many bool // the schema, which comes first, has been read
 }
 
 const continuation = 0xFFFFFFFF
@@ -184,6 +185,12 @@ func (m *chunkMessages) Message() (*ipc.Message, error) {
 	meta, err := m.take(int64(size))
 	if err != nil {
 		return nil, err
+	}
+	if !m.many {
+		if err := checkSchema(meta); err != nil {
+			return nil, err
+		}
+		m.many = true
 	}
 	// The metadata tells how long the body is.
 	empty := ipc.NewMessage(memory.NewBufferBytes(meta), memory.NewBufferBytes(nil))
