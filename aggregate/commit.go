@@ -158,6 +158,8 @@ func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
 		}
 	}
 	p.waited = slices.DeleteFunc(p.waited, func(i uint32) bool { return p.table.at(i).wait == nil })
+	due := p.dues.count(watermark) // all of a fleet as a window ends: what grows by appending leaves as much behind
+	panes, of = slices.Grow(panes, due), slices.Grow(of, due)
 	p.dues.take(watermark, func(at gridloom.Millis, i uint32) {
 		if p.table.at(i).due == at { // else it is listed elsewhere as well
 			visit(i)

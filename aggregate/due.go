@@ -24,6 +24,20 @@ func (d *dues) add(at gridloom.Millis, i uint32) {
 	d.next = min(d.next, at)
 }
 
+// count returns how many series are listed at the watermark, some perhaps twice.
+func (d *dues) count(watermark gridloom.Millis) int {
+	if d.next > watermark {
+		return 0
+	}
+	n := 0
+	for at, list := range d.at {
+		if at <= watermark {
+			n += len(list)
+		}
+	}
+	return n
+}
+
 // take removes the lists that are due at the watermark and calls f for each series in
 // them, earliest first, with the watermark that it is listed for.
 func (d *dues) take(watermark gridloom.Millis, f func(at gridloom.Millis, i uint32)) {
