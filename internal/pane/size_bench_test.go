@@ -32,9 +32,9 @@ func dayOfMeters() []gridloom.Reading {
 		meters[i] = meter{wh: float64(rnd.IntN(40_000_000)), base: 60 + rnd.ExpFloat64()*150, phase: rnd.Float64()}
 	}
 	var rows []gridloom.Reading
-	sequence, place := uint64(0), uint32(0)
+	sequence := uint64(0)
 	for second := range 86_400 {
-		place = 0
+		place := uint32(0)
 		for i := second % 900; i < len(meters); i += 900 {
 			m := &meters[i]
 			hour := float64(second) / 3600
