@@ -228,6 +228,8 @@ func clean(p gridloom.Pane) gridloom.Pane {
 func (r *rig) wantReadings() map[gridloom.Identity]gridloom.Reading {
 	out := map[gridloom.Identity]gridloom.Reading{}
 	var c wire.Columns
+	r.log.mu.Lock() // the owner may append a tick
+	defer r.log.mu.Unlock()
 	for i := range r.log.frames {
 		if r.log.part[i] != r.partition {
 			continue
