@@ -15,7 +15,7 @@ import (
 //
 // No scope has everything at once, and none has more than 3 frames, 3 epochs, or one
 // query, cut and loss: what needs more than that is not found. GRIDLOOM_MODEL=large
-// searches the large scopes as well, for minutes and gigabytes.
+// searches the large scopes as well, for some minutes.
 func TestEveryOrderOfMovesKeepsThePromises(t *testing.T) {
 	f := func(name string, in bounds) {
 		t.Run(name, func(t *testing.T) {
