@@ -54,7 +54,7 @@ func (w *world) ask(o *owner, meter string) bool {
 	}) {
 		return false
 	}
-	if w.chance(100) && len(w.slow) < 4 {
+	if w.chance(700) && len(w.slow) < 4 {
 		w.slow = append(w.slow, slowQuery{tail, sel, o.partition, w.now + queryDeadline})
 	}
 	v, err := w.viewOf(tail, sel)
@@ -70,8 +70,12 @@ func (w *world) ask(o *owner, meter string) bool {
 	return true
 }
 
-// queryDeadline is how long a query may take: less than the lease of what it reads.
-const queryDeadline = 10 * gridloom.Minute
+// queryDeadline is how long a query may take: less than the lease of what it reads, and
+// long enough for several commits.
+const (
+	readerLease   = 80 * gridloom.Minute
+	queryDeadline = 75 * gridloom.Minute
+)
 
 // slowQuery has its answer and has not read the manifest yet that it names.
 type slowQuery struct {

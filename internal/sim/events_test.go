@@ -31,12 +31,12 @@ var kinds = []struct {
 	{"an owner prepares", 24, anOwnerPrepares},
 	{"an owner saves", 60, anOwnerSaves},
 	{"an owner merges", 20, anOwnerMerges},
-	{"an owner sweeps", 12, anOwnerSweeps},
+	{"an owner sweeps", 16, anOwnerSweeps},
 	{"an owner ticks", 4, anOwnerTicks},
 	{"an owner crashes", 5, anOwnerCrashes},
 	{"the log is purged", 5, theLogIsPurged},
-	{"a query asks", 3, aQueryAsks},
-	{"a query reads on", 6, aQueryReadsOn},
+	{"a query asks", 4, aQueryAsks},
+	{"a query reads on", 3, aQueryReadsOn},
 }
 
 func timePasses(w *world) bool {
@@ -316,8 +316,8 @@ func aQueryReadsOn(w *world) bool {
 	if len(w.slow) == 0 {
 		return false
 	}
-	q := w.slow[0]
-	w.slow = w.slow[1:]
-	q.finish(w)
+	i := w.rnd.IntN(len(w.slow))
+	w.slow[i].finish(w)
+	w.slow = append(w.slow[:i:i], w.slow[i+1:]...)
 	return true
 }
