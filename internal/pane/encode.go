@@ -208,10 +208,6 @@ func (e *encoder) ints(values []int64) {
 		e.indexed(f, c, e.numbers.numbers, e.index)
 		return
 	}
-	if e.repeats(f, values) {
-		e.repeated(f, c, nil)
-		return
-	}
 	e.integers(f, c, values)
 }
 
