@@ -16,6 +16,7 @@ func (p *partition) pump(ctx context.Context, at gridloom.Head) error {
 		r, err := p.log.Follow(ctx, p.id, at)
 		if err == nil {
 			p.logKnown.Store(true)
+			p.setProblem("log", nil) // now: the next frame may be hours away
 		}
 		for err == nil {
 			var batch []Frame
@@ -23,7 +24,6 @@ func (p *partition) pump(ctx context.Context, at gridloom.Head) error {
 				break
 			}
 			pause = retryMin
-			p.setProblem("log", nil)
 			last := &batch[len(batch)-1]
 			ref := gridloom.FrameRef{Seq: last.Sequence, CRC: wire.CRC(last.Data)}
 			select {
