@@ -32,11 +32,13 @@ func (s *Stream) Append(ctx context.Context, partition int, frame []byte) (uint6
 	}
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
+	ctx, unlink := s.linked(ctx)
+	defer unlink()
 	before := s.greatest.Load()
 	began := time.Now()
 	ack, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: s.layout.subject(partition), Data: frame})
 	if err != nil {
-		return 0, s.appendFailed(partition, err)
+		return 0, s.appendFailed(partition, causeOf(ctx, err))
 	}
 	s.met.appendSeconds.Observe(time.Since(began).Seconds())
 	s.met.appendBytes.Add(float64(len(frame)))

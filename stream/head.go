@@ -128,6 +128,8 @@ func (s *Stream) swap(ctx context.Context, h gridloom.Head, revision uint64) (ui
 func (s *Stream) putHead(ctx context.Context, partition int, data []byte, revision uint64) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(swapTry, s.cfg.AppendTimeout))
 	defer cancel()
+	ctx, unlink := s.linked(ctx)
+	defer unlink()
 	msg := nats.NewMsg(s.layout.headSubject(partition))
 	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
 	msg.Data = data

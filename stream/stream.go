@@ -12,7 +12,7 @@
 // questions of other processes (owners.go), which ask by the head (ask.go); members.go
 // carries what processes that share partitions say of themselves.
 // errors.go turns NATS errors into gridloom's kinds, metrics.go
-// counts, durability.go says whether the log fsyncs. Formats: docs/format/subjects.md and docs/format/head.md.
+// counts, link.go ends what waits for a connection that is lost, durability.go says whether the log fsyncs. Formats: docs/format/subjects.md and docs/format/head.md.
 package stream
 
 import (
@@ -87,6 +87,7 @@ type Stream struct {
 	room     *room
 	greatest atomic.Uint64         // log sequence acknowledged so far
 	foreign  atomic.Pointer[error] // set once the log is not the one that was joined
+	link     atomic.Pointer[link]  // the connection as it is now
 	curve    curve
 
 	again     again
@@ -108,6 +109,7 @@ func Connect(ctx context.Context, cfg Config) (*Stream, error) {
 		return nil, err
 	}
 	s := &Stream{cfg: cfg, log: obs.Or(cfg.Logger), met: newMetrics(cfg.Registerer), answering: make(chan struct{}, answersAtOnce)}
+	s.link.Store(newLink())
 	s.room = newRoom(cfg.Disk, s.log, s.met)
 	if err := s.dial(ctx); err != nil {
 		return nil, err
@@ -123,6 +125,8 @@ func Connect(ctx context.Context, cfg Config) (*Stream, error) {
 	}
 	life, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	lost := s.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	s.wg.Go(func() { s.watchLink(life, lost) })
 	s.wg.Go(func() { s.room.run(life) })
 	s.wg.Go(func() { s.watch(life) })
 	return s, nil
