@@ -191,6 +191,7 @@ func (c *loadConfig) publishers(ctx context.Context) ([]*publisher, error) {
 			}
 			return nil, err
 		}
+		p.phase = perTick * time.Duration(i) / time.Duration(c.connections) // agents do not speak in chorus
 		if c.maxObjects > 0 {
 			p.limit = int64(max(1, c.maxObjects/c.objects/c.connections))
 		}

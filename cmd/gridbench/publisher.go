@@ -21,6 +21,7 @@ type publisher struct {
 	payload  *payload
 	meters   []uint32          // whose objects it sends, in turn
 	perTick  time.Duration     // between two messages; 0: as fast as the window allows
+	phase    time.Duration     // when the first is due, less than perTick
 	window   int               // messages without a PUBACK
 	limit    int64             // messages in all; 0: no limit
 	last     []gridloom.Millis // of each meter: no instant is used twice
@@ -103,7 +104,7 @@ func (p *publisher) publish(ctx context.Context, begun time.Time, d time.Duratio
 			id := k%int64(len(p.due)) + 1
 			sent := elapsed
 			if p.perTick > 0 {
-				sent = time.Duration(k) * p.perTick
+				sent = p.dueAt(k)
 			}
 			p.due[id-1].Store(int64(sent) | 1)
 			binary.BigEndian.PutUint16(pkt[idAt:], uint16(id))
@@ -118,13 +119,16 @@ func (p *publisher) publish(ctx context.Context, begun time.Time, d time.Duratio
 	}
 }
 
+// dueAt returns when message k is due, with a rate.
+func (p *publisher) dueAt(k int64) time.Duration { return p.phase + time.Duration(k)*p.perTick }
+
 // ready returns how many messages may go out now and, if none because it is too
 // early, when the next is due.
 func (p *publisher) ready(k int64, elapsed time.Duration) (n int, due time.Duration) {
 	n = p.window - int(p.inFlight.Load())
 	if p.perTick > 0 {
-		n = min(n, int(int64(elapsed/p.perTick)+1-k))
-		due = time.Duration(k) * p.perTick
+		n = min(n, int(int64((elapsed-p.phase+p.perTick)/p.perTick)-k))
+		due = p.dueAt(k)
 	}
 	if p.limit > 0 {
 		n = min(n, int(p.limit-k))
