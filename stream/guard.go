@@ -30,11 +30,19 @@ type Guard struct {
 	parts []guarded
 }
 
-// guarded is what is known of one partition.
+// guarded is what is known of one partition. It is one value, so that nobody reads that
+// the log was right before and that it was compared now.
 type guarded struct {
-	compared atomic.Uint64         // connection over which it was found right; 0: none yet
-	lost     atomic.Pointer[error] // why it is not right
+	found atomic.Pointer[finding] // nil: none yet
 }
+
+// finding is what came of a comparison.
+type finding struct {
+	connection uint64 // over which it was made
+	lost       error  // why the log is not the right one; nil if it is
+}
+
+func (p *guarded) note(connection uint64, lost error) { p.found.Store(&finding{connection, lost}) }
 
 // Guard returns a Guard over all partitions. It takes nothing before Run has compared.
 func (s *Stream) Guard() *Guard {
@@ -70,21 +78,18 @@ func (g *Guard) compare(ctx context.Context, connection uint64) bool {
 	all := true
 	for id := range g.parts {
 		p := &g.parts[id]
-		if p.compared.Load() == connection {
+		if f := p.found.Load(); f != nil && f.connection == connection {
 			continue
 		}
 		err := g.compareOne(ctx, id)
-		switch {
-		case err == nil:
-			p.lost.Store(nil)
-		case !errors.Is(err, gridloom.ErrCorrupt):
+		if err != nil && !errors.Is(err, gridloom.ErrCorrupt) {
 			all = false
 			continue
-		default:
-			p.lost.Store(&err)
+		}
+		if err != nil {
 			g.s.log.Error("the log is not the one that was read: nothing is taken for the partition", "partition", id, "err", err)
 		}
-		p.compared.Store(connection)
+		p.note(connection, err)
 	}
 	return all
 }
@@ -108,11 +113,11 @@ func (g *Guard) compareOne(ctx context.Context, id int) error {
 
 // Problem returns why nothing may be appended to a partition's log now: ErrUnavailable, or nil.
 func (g *Guard) Problem(id int) error {
-	p := &g.parts[id]
-	if lost := p.lost.Load(); lost != nil {
-		return fmt.Errorf("%w: partition %d takes no readings: %w", gridloom.ErrUnavailable, id, *lost)
+	f := g.parts[id].found.Load() // before the connection is asked for, which may change any time
+	if f != nil && f.lost != nil {
+		return fmt.Errorf("%w: partition %d takes no readings: %w", gridloom.ErrUnavailable, id, f.lost)
 	}
-	if p.compared.Load() != g.s.connection() {
+	if f == nil || f.connection != g.s.connection() {
 		return fmt.Errorf("%w: partition %d takes no readings yet: its log is being compared with its head", gridloom.ErrUnavailable, id)
 	}
 	return nil
