@@ -94,21 +94,34 @@ func (g *Guard) compare(ctx context.Context, connection uint64) bool {
 	return all
 }
 
+// compareOne compares the log with the head of one partition. While it looks, the owner
+// may move the head, and a purge take the frame that the head named: that is no reason to
+// refuse, so a log is not the right one only if the head still stands afterwards.
 func (g *Guard) compareOne(ctx context.Context, id int) error {
 	ctx, cancel := context.WithTimeout(ctx, guardTry)
 	defer cancel()
-	head, _, err := g.s.LoadHead(ctx, id)
-	if errors.Is(err, gridloom.ErrNotFound) {
-		return nil // nobody has read anything: every log is right
+	for {
+		head, revision, err := g.s.LoadHead(ctx, id)
+		if errors.Is(err, gridloom.ErrNotFound) {
+			return nil // nobody has read anything: every log is right
+		}
+		if err != nil {
+			return err
+		}
+		pos, err := protocol.PositionOf(&head)
+		if err != nil {
+			return err
+		}
+		lost := g.s.verify(ctx, id, pos)
+		if !errors.Is(lost, gridloom.ErrCorrupt) {
+			return lost
+		}
+		if _, now, err := g.s.LoadHead(ctx, id); err != nil {
+			return err
+		} else if now == revision {
+			return lost
+		}
 	}
-	if err != nil {
-		return err
-	}
-	pos, err := protocol.PositionOf(&head)
-	if err != nil {
-		return err
-	}
-	return g.s.verify(ctx, id, pos)
 }
 
 // Problem returns why nothing may be appended to a partition's log now: ErrUnavailable, or nil.
