@@ -90,6 +90,7 @@ type partition struct {
 	saved  chan commitResult
 	ticks  chan struct{}
 	edits  chan *edit    // capacity 1
+	fenced chan error    // capacity 1: somebody saw another owner's head
 	left   chan struct{} // closed when nobody takes asks any more
 	leave  func()        // closes left
 
@@ -120,6 +121,7 @@ func newPartition(id int, w *Worker) *partition {
 		saved:  make(chan commitResult, 1),
 		ticks:  make(chan struct{}, 1),
 		edits:  make(chan *edit, 1),
+		fenced: make(chan error, 1),
 		left:   left,
 		leave:  sync.OnceFunc(func() { close(left) }),
 		status: pane.Status{Generation: w.cfg.Generation, Partition: id, State: "claiming", Owner: w.cfg.Owner, Node: w.cfg.Node},
@@ -280,6 +282,8 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 			if ctx.Err() != nil {
 				return nil
 			}
+			return err
+		case err := <-p.fenced:
 			return err
 		case p.batch = <-frames:
 		case <-more:

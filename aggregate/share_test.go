@@ -299,3 +299,33 @@ func TestWorkersSharePartitions(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// TestAnOwnerThatMissedItsSuccessorFindsOut: one is cut off, the other takes what it
+// held and dies before the first hears of it. No reading comes that would make it
+// commit, and be fenced; all the same the partitions are owned again.
+func TestAnOwnerThatMissedItsSuccessorFindsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHerd(t, 4)
+		a := h.start("a")
+		h.start("b")
+		h.run(5 * time.Second)
+		<-time.After(5 * time.Minute) // every pane is closed, and all is committed
+		a.cut.Store(true)
+		<-time.After(10 * time.Second)
+		if got := h.loads("a", "b"); !slices.Equal(got, []int{0, 4}) {
+			t.Fatalf("a was cut off: a and b own %v", got)
+		}
+		h.kill("b")
+		a.cut.Store(false)
+		<-time.After(2 * time.Minute)
+		for p := range h.count {
+			if !h.answers(p) {
+				head, _, _ := h.heads.LoadHead(t.Context(), p)
+				t.Errorf("partition %d is not answered for; its head names %s, epoch %d", p, head.Node, head.Epoch)
+			}
+		}
+		h.stop("a")
+		h.check("in the end")
+		synctest.Wait()
+	})
+}

@@ -50,8 +50,13 @@ func (s *sweeper) round(ctx context.Context) error {
 		return nil
 	}
 	// A file that was swept although it is named would be lost: look again who owns this.
-	if head, _, err := p.heads.LoadHead(ctx, p.id); err != nil || protocol.Stands(&shown.head, &head) != nil {
+	head, _, err := p.heads.LoadHead(ctx, p.id)
+	if err != nil {
 		return err
+	}
+	if err := protocol.Stands(&shown.head, &head); err != nil {
+		p.tellFenced(err)
+		return nil
 	}
 	list, err := p.store.Files(ctx, p.cfg.Generation, p.id)
 	if err != nil {
@@ -89,6 +94,16 @@ func (s *sweeper) round(ctx context.Context) error {
 	}
 	p.metrics.sweeps.last.SetToCurrentTime()
 	return nil
+}
+
+// tellFenced has the loop end because a head of another owner was seen. Else an owner to
+// which nothing comes that it would commit never hears that it was superseded, and where
+// the other has gone by then, everybody takes it for the owner that it is not.
+func (p *partition) tellFenced(err error) {
+	select {
+	case p.fenced <- fmt.Errorf("partition %d: %w", p.id, err):
+	default: // it knows
+	}
 }
 
 // file is a stored file and what is decided by.
