@@ -15,8 +15,9 @@ import (
 const (
 	beatEvery    = 500 * time.Millisecond
 	decideEvery  = 100 * time.Millisecond
-	headsTimeout = time.Second     // of reading the heads that a decision needs
+	headsTimeout = time.Second / 2 // of reading the heads that a decision needs; two of them and a beat are less than members.Deaf
 	headsAtOnce  = 256             // of them, so that the others hear of this process meanwhile
+	beatsAtOnce  = 256             // that are heard before a decision
 	leaveAtOnce  = 4               // partitions that a leaving process gives up at the same time, so that each one's pause is short
 	leaveTurns   = 2 * time.Second // after that all the rest
 	handedFor    = 3 * time.Second // how long a handed-over partition may wait for its claimer before the next one goes
@@ -30,13 +31,14 @@ const (
 type share struct {
 	w      *Worker
 	me     members.Beat // but for Holds, which tenures tell
+	said   time.Time    // when the others were told last
 	roster *members.Roster
 
 	tenures map[int]*tenure
 	ended   chan *tenure
 	changed chan struct{} // capacity 1: a partition was claimed
 	unread  int           // heads that were not read yet since the start
-	turn    int           // where the next heads are read from, if not all at once
+	turn    int           // where the next heads are read from, if these were not all
 
 	vain    map[int]time.Time // until when not to claim after a claim in vain
 	unsure  map[int]bool      // whether the head names this process is not known
@@ -114,7 +116,25 @@ func (s *share) say() {
 	if err := s.w.cfg.Peers.Say(s.beat()); err != nil {
 		s.w.cfg.Logger.Debug("the other members do not hear of this one", "err", err)
 	}
-	s.me.Hello = false
+	s.me.Hello, s.said = false, s.w.cfg.Clock()
+}
+
+// keepUp hears what waits, and tells the others if it is time. Heads that cannot be read
+// hold up each decision: if beats came in their turn then, the live would seem dead to
+// each other, and the dead alive.
+func (s *share) keepUp() {
+	for range beatsAtOnce {
+		select {
+		case b := <-s.w.cfg.Peers.Beats():
+			s.hear(b)
+			continue
+		default:
+		}
+		break
+	}
+	if s.w.cfg.Clock().Sub(s.said) >= beatEvery {
+		s.say()
+	}
 }
 
 func (s *share) beat() members.Beat {
@@ -129,6 +149,7 @@ func (s *share) beat() members.Beat {
 
 // act decides and starts what was decided.
 func (s *share) act(ctx context.Context) {
+	s.keepUp()
 	now := s.w.cfg.Clock()
 	if s.handing >= 0 && !s.handed.IsZero() && now.Sub(s.handed) > handedFor {
 		s.handing = -1
@@ -139,10 +160,12 @@ func (s *share) act(ctx context.Context) {
 		Wait:    func(id int) bool { return now.Before(s.vain[id]) },
 	}
 	s.w.metrics.members.Set(float64(len(s.roster.Nodes(q.Me, now))))
-	s.settle(ctx)
+	hctx, cancel := context.WithTimeout(ctx, headsTimeout)
+	s.settle(hctx)
 	if s.roster.Listening(now, members.Introduction) {
-		q.Heads = s.readHeads(ctx, s.roster.Wanted(q, s.unread > 0))
+		q.Heads = s.readHeads(hctx, s.roster.Wanted(q, s.unread > 0))
 	}
+	cancel()
 	plan := s.roster.Decide(q)
 	for _, id := range plan.Claim {
 		s.claim(ctx, id)
@@ -164,27 +187,26 @@ func (s *share) act(ctx context.Context) {
 
 // readHeads reads the heads of partitions, as far as it comes.
 func (s *share) readHeads(ctx context.Context, wanted []int) map[int]members.Head {
-	ctx, cancel := context.WithTimeout(ctx, headsTimeout)
-	defer cancel()
-	if n := len(wanted); n > headsAtOnce {
-		s.turn %= n
-		wanted = append(wanted[s.turn:n:n], wanted[:s.turn]...)[:headsAtOnce]
-		s.turn += headsAtOnce
+	n := len(wanted)
+	if n == 0 {
+		s.unread = 0
+		return nil
 	}
+	s.turn %= n
+	wanted = append(wanted[s.turn:n:n], wanted[:s.turn]...)[:min(n, headsAtOnce)]
 	heads := make(map[int]members.Head, len(wanted))
+	defer func() { s.turn, s.unread = s.turn+len(heads), s.unread-len(heads) }() // the next time goes on from there
 	for _, id := range wanted {
 		h, _, err := s.w.heads.LoadHead(ctx, id)
 		switch {
 		case errors.Is(err, gridloom.ErrNotFound), errors.Is(err, gridloom.ErrCorrupt): // the claim says what is wrong
 			heads[id] = members.Head{}
 		case err != nil:
+			s.turn++ // it may be the only one
 			return heads
 		default:
 			heads[id] = members.Head{Epoch: h.Epoch, Owner: h.Owner, Node: h.Node}
 		}
-	}
-	if s.unread -= len(wanted); len(wanted) == 0 {
-		s.unread = 0
 	}
 	return heads
 }
@@ -252,9 +274,7 @@ func (s *share) end(t *tenure) {
 // that it had them: a claim may succeed without an answer.
 func (s *share) settle(ctx context.Context) {
 	for id := range s.unsure {
-		hctx, cancel := context.WithTimeout(ctx, headsTimeout)
-		h, _, err := s.w.heads.LoadHead(hctx, id)
-		cancel()
+		h, _, err := s.w.heads.LoadHead(ctx, id)
 		if err != nil && !errors.Is(err, gridloom.ErrNotFound) {
 			return
 		}

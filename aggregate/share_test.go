@@ -40,6 +40,9 @@ type sheep struct {
 	h      *herd
 	beats  chan members.Beat
 	cut    atomic.Bool // hears nobody and is not heard
+	slow   atomic.Bool // gets no answer about heads
+	said   time.Time   // when it was heard last; guarded by h.mu
+	quiet  time.Duration
 	dead   atomic.Bool
 	put    *crashBlob
 	worker *Worker
@@ -63,6 +66,10 @@ func newHerd(t *testing.T, count int) *herd {
 func (s *sheep) Say(b members.Beat) error {
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
+	if !s.said.IsZero() {
+		s.quiet = max(s.quiet, time.Since(s.said))
+	}
+	s.said = time.Now()
 	for _, o := range s.h.alive {
 		if s.cut.Load() || o.cut.Load() || s.dead.Load() {
 			continue
@@ -77,6 +84,15 @@ func (s *sheep) Say(b members.Beat) error {
 
 // Beats implements Peers.
 func (s *sheep) Beats() <-chan members.Beat { return s.beats }
+
+// LoadHead waits in vain while the process is slow.
+func (s *sheep) LoadHead(ctx context.Context, partition int) (gridloom.Head, uint64, error) {
+	if s.slow.Load() {
+		<-ctx.Done()
+		return gridloom.Head{}, 0, fmt.Errorf("%w: %w", gridloom.ErrUnavailable, ctx.Err())
+	}
+	return s.Heads.LoadHead(ctx, partition)
+}
 
 // SwapHead and its like reach nobody any more once the process is dead.
 func (s *sheep) SwapHead(ctx context.Context, h gridloom.Head, revision uint64) (uint64, error) {
@@ -325,6 +341,44 @@ func TestAnOwnerThatMissedItsSuccessorFindsOut(t *testing.T) {
 			}
 		}
 		h.stop("a")
+		h.check("in the end")
+		synctest.Wait()
+	})
+}
+
+// TestBeatsComeWhileHeadsAreSlow: one dies and with it a server of NATS, say; the others
+// cannot read the heads that they want to claim until another server leads. They go on
+// telling that they live, and hear it of each other, so that then the claims are made at once
+// and of the dead one's partitions alone.
+func TestBeatsComeWhileHeadsAreSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHerd(t, 6)
+		h.start("a")
+		others := []*sheep{h.start("b"), h.start("c")}
+		h.run(5 * time.Second)
+		for _, s := range others {
+			s.slow.Store(true)
+		}
+		h.kill("a")
+		h.run(30 * time.Second)
+		for _, s := range others {
+			s.slow.Store(false)
+		}
+		if pause := h.run(2 * time.Second); pause > time.Second {
+			t.Errorf("a partition is not answered for %s after the heads can be read", pause)
+		}
+		if got := h.loads("b", "c"); !slices.Equal(got, []int{3, 3}) {
+			t.Errorf("b and c own %v", got)
+		}
+		for _, s := range others {
+			h.mu.Lock()
+			if s.quiet > 2*time.Second {
+				t.Errorf("one said nothing for %s", s.quiet)
+			}
+			h.mu.Unlock()
+		}
+		h.stop("b")
+		h.stop("c")
 		h.check("in the end")
 		synctest.Wait()
 	})
