@@ -3,6 +3,7 @@ package sim
 import (
 	"os"
 	"testing"
+	"time"
 
 	"github.com/gridloom/gridloom/internal/blob"
 )
@@ -14,12 +15,20 @@ type broken struct {
 	noSync      bool // the disk of a device says that it has synced and has not
 	earlyAnswer bool // ingest answers before the log does
 	forgetful   bool // a device takes a lost connection for an acknowledgement
+	hasty       bool // files are swept without regard to who reads them
 }
 
 func (b *broken) log() bool     { return b != nil && b.lyingLog }
 func (b *broken) heads() bool   { return b != nil && b.blindHeads }
 func (b *broken) early() bool   { return b != nil && b.earlyAnswer }
 func (b *broken) forgets() bool { return b != nil && b.forgetful }
+
+func (b *broken) lease() time.Duration {
+	if b != nil && b.hasty {
+		return time.Nanosecond
+	}
+	return readerLease.Duration()
+}
 
 func (b *broken) disk(d blob.FS) blob.FS {
 	if b != nil && b.noSync {
@@ -66,4 +75,5 @@ func TestBrokenWorldsAreFoundOut(t *testing.T) {
 	f("a disk that does not sync", broken{noSync: true})
 	f("a PUBACK before the log has answered", broken{earlyAnswer: true})
 	f("a lost connection taken for an acknowledgement", broken{forgetful: true})
+	f("a sweep that waits for no reader", broken{hasty: true})
 }

@@ -54,11 +54,13 @@ func (w *world) ask(o *owner, meter string) bool {
 	}) {
 		return false
 	}
-	if w.chance(700) && len(w.slow) < 4 {
-		w.slow = append(w.slow, slowQuery{tail, sel, o.partition, w.now + queryDeadline})
-	}
 	v, err := w.viewOf(tail, sel)
-	if now := w.heads.current(o.partition).head; protocol.Stands(&tail.Head, &now) != nil {
+	now := w.heads.current(o.partition).head
+	stands := protocol.Stands(&tail.Head, &now) == nil
+	if w.chance(700) && len(w.slow) < 4 {
+		w.slow = append(w.slow, slowQuery{tail, sel, o.partition, w.now + queryDeadline, stands && w.chance(500)})
+	}
+	if !stands {
 		return false // the query asks again
 	}
 	if err != nil {
@@ -77,21 +79,23 @@ const (
 	queryDeadline = 75 * gridloom.Minute
 )
 
-// slowQuery has its answer and has not read the manifest yet that it names.
+// slowQuery has its answer and has not read all yet that it names.
 type slowQuery struct {
 	tail      *pane.Tail
 	sel       pane.Selector
 	partition int
 	deadline  gridloom.Millis
+	stood     bool // it has read the manifest, and the head was of the same owner after that: it does not ask again
 }
 
-// finish reads on: no file may be gone while the answer stands and the deadline has not passed.
+// finish reads on: no file may be gone before the deadline, whoever owns the partition by
+// then, unless the query has yet to find out that its answer does not stand.
 func (q *slowQuery) finish(w *world) {
 	if w.now > q.deadline {
 		return
 	}
 	_, err := w.viewOf(q.tail, q.sel)
-	if now := w.heads.current(q.partition).head; err != nil && protocol.Stands(&q.tail.Head, &now) == nil {
+	if now := w.heads.current(q.partition).head; err != nil && (q.stood || protocol.Stands(&q.tail.Head, &now) == nil) {
 		w.fail("a query of partition %d cannot read on, %s before its deadline: %v", q.partition, (q.deadline - w.now).Duration(), err)
 	}
 }

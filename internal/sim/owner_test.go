@@ -32,7 +32,7 @@ func (w *world) newOwner(partition int) *owner {
 		Generation: generation, Partitions: partitions, StreamCreated: worldCreated, Window: worldWindow,
 		Owner: o.name, Node: "node", NewID: w.name, Fault: o.pass,
 		Now: func() gridloom.Millis { return w.now + o.step }, Clock: func() time.Time { return w.now.Time() },
-		SnapshotEvery: 100 * time.Hour, MergeFiles: 4, ReaderLease: readerLease.Duration(), Logger: w.logger(o.name),
+		SnapshotEvery: 100 * time.Hour, MergeFiles: 4, ReaderLease: w.broken.lease(), Logger: w.logger(o.name),
 	}, partition, &w.log, &w.heads, pane.NewStore(&w.blobs, pane.StoreOptions{NewName: w.name}))
 	w.owners = append(w.owners, o)
 	w.note("owner %s of partition %d starts", o.name, partition)

@@ -118,7 +118,7 @@ func newWorld(ctx context.Context, seed uint64, out io.Writer, b *broken) *world
 	w.rates.delay = []int{0, 20, 200}[w.rnd.IntN(3)]
 	w.log.w, w.heads.w, w.blobs.w = w, w, w
 	w.ledger.open(w)
-	w.reader = pane.NewStore(&w.blobs.calm, pane.StoreOptions{})
+	w.reader = pane.NewStore(&w.blobs.calm, pane.StoreOptions{CacheBytes: -1}) // a cache would hide what was swept
 	w.blobs.calm.b = &w.blobs
 	for i := range 2 {
 		w.stations = append(w.stations, newStation(w, i))
