@@ -199,7 +199,7 @@ func (r *replacement) amend(ctx context.Context, m *pane.Manifest) ([]string, er
 	dropped, ok, err := r.p.store.Replace(ctx, m, pathsOf(r.job.inputs), r.outputs)
 	if err != nil { // the commit does without: rows come before order
 		r.failed = err
-		return pathsOf(r.outputs), nil //nolint:nilerr // told to who merged, in failed
+		return append(dropped, pathsOf(r.outputs)...), nil //nolint:nilerr // told to who merged, in failed
 	}
 	if r.placed = ok; !ok {
 		dropped = append(dropped, pathsOf(r.outputs)...)

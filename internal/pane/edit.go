@@ -37,7 +37,8 @@ func ReplaceSegments(list []Segment, inputs map[string]bool, outputs []Segment) 
 // must be neighbours among the segments of their kind for the order of commits to
 // hold. Where m lists not all of inputs any more, ok is false and m stays as it is.
 // Lists that change are written anew. dropped are the files that no manifest names
-// from now on: inputs and lists if ok, else the lists that were made in vain.
+// from now on: inputs and lists if ok, else, after a failure as well, the lists that were
+// made in vain.
 func (s *Store) Replace(ctx context.Context, m *Manifest, inputs []string, outputs []Segment) (dropped []string, ok bool, err error) {
 	want := make(map[string]bool, len(inputs))
 	for _, path := range inputs {
@@ -53,18 +54,16 @@ func (s *Store) Replace(ctx context.Context, m *Manifest, inputs []string, outpu
 		found += n
 		return list
 	})
-	if err != nil {
-		return nil, false, err
-	}
-	if found != len(want) {
-		return next.madeLists, false, nil
+	if err != nil || found != len(want) {
+		return next.madeLists, false, err
 	}
 	m.Recent, m.Days = next.recent, next.days
 	return append(next.dropped, inputs...), true, nil
 }
 
 // Expire takes the segments of a kind out of m all of whose rows end at or before an
-// instant, and returns the files that m names no more.
+// instant, and returns the files that m names no more; after a failure, which leaves m as
+// it was, the lists that were made in vain.
 func (s *Store) Expire(ctx context.Context, m *Manifest, kind Kind, before gridloom.Millis) (dropped []string, err error) {
 	var gone []string
 	past := func(g *Segment) bool { return g.Kind == kind && g.MaxEnd <= before }
@@ -83,7 +82,7 @@ func (s *Store) Expire(ctx context.Context, m *Manifest, kind Kind, before gridl
 		return out
 	})
 	if err != nil {
-		return nil, err
+		return next.madeLists, err
 	}
 	m.Recent, m.Days = next.recent, next.days
 	return append(next.dropped, gone...), nil
@@ -99,12 +98,13 @@ type edited struct {
 
 // editTree gives every list of segments of m to change, oldest first, passing over
 // the sealed lists that visit (nil: none) says hold nothing of interest. change
-// returns its argument if there is nothing to do. m stays as it is.
+// returns its argument if there is nothing to do. m stays as it is. After a failure there
+// is nothing but the lists that were made.
 func (s *Store) editTree(ctx context.Context, m *Manifest, visit func(*DayRef) bool, change func([]Segment) []Segment) (edited, error) {
 	e := editor{s: s, ctx: ctx, where: Where{m.Head.Generation, m.Head.Partition, m.Head.Epoch}, visit: visit, change: change}
 	days, err := e.editDays(m.Days)
 	if err != nil {
-		return edited{}, err
+		return edited{madeLists: e.madeLists}, err
 	}
 	e.days, e.recent = days, change(m.Recent)
 	return e.edited, nil
@@ -168,8 +168,11 @@ func (e *editor) editDay(d *DayRef) (became *DayRef, changed bool, err error) {
 		return nil, true, nil
 	}
 	ref, err := e.s.putList(e.ctx, e.where, l, d.Depth)
+	if err != nil {
+		return nil, false, err
+	}
 	e.madeLists = append(e.madeLists, ref.Path)
-	return &ref, true, err
+	return &ref, true, nil
 }
 
 // same reports whether two slices are one.

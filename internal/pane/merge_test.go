@@ -2,6 +2,7 @@ package pane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -237,4 +238,61 @@ func TestReplaceInTheTree(t *testing.T) {
 	if diff := cmp.Diff(want, paths(KindRaw)); diff != "" {
 		t.Errorf("raw segments after retention of panes (-want +got):\n%s", diff)
 	}
+}
+
+// TestAFailedReplacementTellsWhatItMade: lists that were written before another one could
+// not be read are told, so that they are deleted; the manifest stays as it is.
+func TestAFailedReplacementTellsWhatItMade(t *testing.T) {
+	s, _ := newStore(t, StoreOptions{CacheBytes: -1})
+	m := &Manifest{}
+	m.Head.Generation, m.Head.Partition, m.Head.Epoch = 1, 2, 3
+	for i := range 150 {
+		m.Recent = append(m.Recent, Segment{
+			Path: fmt.Sprintf("g1/p2/e3/x-%d", i), Kind: KindRaw, Rows: 1, Bytes: 10, MinLogged: noon, MaxLogged: noon,
+			MinStart: noon, MaxEnd: noon + gridloom.Millis(i) + 1, MinMeter: "a", MaxMeter: "b",
+		})
+	}
+	if _, err := s.WriteManifest(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Days) < 2 {
+		t.Fatalf("%d sealed lists, want some", len(m.Days))
+	}
+	if err := s.Delete(t.Context(), m.Days[len(m.Days)-1].Path); err != nil {
+		t.Fatal(err)
+	}
+	lists := func() (paths []string) {
+		files, err := s.Files(t.Context(), 1, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if n, _ := ParseName(f.Path); n.Kind == "list" {
+				paths = append(paths, f.Path)
+			}
+		}
+		return paths
+	}
+	f := func(name string, edit func() ([]string, error)) {
+		before, days := lists(), slices.Clone(m.Days)
+		dropped, err := edit()
+		if !errors.Is(err, gridloom.ErrNotFound) {
+			t.Fatalf("%s beneath a list that is gone: %v", name, err)
+		}
+		made := slices.DeleteFunc(lists(), func(path string) bool { return slices.Contains(before, path) })
+		if len(made) == 0 || !cmp.Equal(made, slices.Sorted(slices.Values(dropped))) {
+			t.Errorf("%s has made %q and tells of %q", name, made, dropped)
+		}
+		if diff := cmp.Diff(days, m.Days); diff != "" {
+			t.Errorf("%s has failed and changed the manifest:\n%s", name, diff)
+		}
+	}
+	f("Replace", func() ([]string, error) {
+		dropped, ok, err := s.Replace(t.Context(), m, []string{"g1/p2/e3/x-0", "g1/p2/e3/x-1"}, []Segment{{Path: "new", Kind: KindRaw}})
+		if ok {
+			t.Error("replaced, and failed")
+		}
+		return dropped, err
+	})
+	f("Expire", func() ([]string, error) { return s.Expire(t.Context(), m, KindRaw, noon+3) })
 }
