@@ -165,7 +165,16 @@ func (h *memHeads) SwapHead(_ context.Context, v gridloom.Head, rev uint64) (uin
 type crashBlob struct {
 	blob.Store
 	closed atomic.Bool
-	reads  *sync.RWMutex // nobody deletes while it is held for reading
+	reads  *sync.RWMutex          // nobody deletes while it is held for reading
+	listed atomic.Pointer[func()] // called once files are listed; nil: nothing
+}
+
+func (c *crashBlob) List(ctx context.Context, prefix string) ([]blob.Info, error) {
+	list, err := c.Store.List(ctx, prefix)
+	if f := c.listed.Load(); f != nil {
+		(*f)()
+	}
+	return list, err
 }
 
 func (c *crashBlob) Delete(ctx context.Context, path string) error {

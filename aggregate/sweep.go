@@ -58,15 +58,15 @@ func (s *sweeper) round(ctx context.Context) error {
 		p.tellFenced(err)
 		return nil
 	}
-	list, err := p.store.Files(ctx, p.cfg.Generation, p.id)
-	if err != nil {
-		return err
-	}
-	dropped := p.takeDropped()
+	dropped := p.takeDropped() // before the files are listed: one that is not there then is gone
 	gone := map[string]bool{}
 	defer func() {
 		p.giveDropped(slices.DeleteFunc(dropped, func(d superseded) bool { return gone[d.path] }))
 	}()
+	list, err := p.store.Files(ctx, p.cfg.Generation, p.id)
+	if err != nil {
+		return err
+	}
 	files := s.files(list, dropped, gone)
 	sweep := s.sweep(shown.head.Epoch, files)
 	may := func(f *file) bool { return sweep.Verdict(&f.File).Deletes() }
