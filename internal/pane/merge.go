@@ -256,12 +256,13 @@ func guarded(do func() error) (err error) {
 // seriesPlace is the series that a cursor stands at, and its input's place among the inputs.
 type seriesPlace struct {
 	code, meter string
+	start       int64 // of its next row; 0 where rows of one series come input by input
 	place       int
 }
 
 func (p *seriesPlace) stands() *seriesPlace { return p }
 
-// cursors is a heap by series, and by input of one series.
+// cursors is a heap by series, and of one series by start and input.
 type cursors[C interface{ stands() *seriesPlace }] []C
 
 func (h cursors[C]) Len() int { return len(h) }
@@ -272,6 +273,9 @@ func (h cursors[C]) Less(i, j int) bool {
 	}
 	if a.meter != b.meter {
 		return a.meter < b.meter
+	}
+	if a.start != b.start {
+		return a.start < b.start
 	}
 	return a.place < b.place
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/internal/blob"
 )
 
 func allReadings(t *testing.T, s *Store, segments []Segment) []gridloom.Reading {
@@ -296,3 +297,68 @@ func TestAFailedReplacementTellsWhatItMade(t *testing.T) {
 	})
 	f("Expire", func() ([]string, error) { return s.Expire(t.Context(), m, KindRaw, noon+3) })
 }
+
+// TestMergeOfOneLongSeriesHoldsLittle merges a series that is much longer than a row group,
+// told in time order by one input after the other, by all of them at once, or backwards.
+func TestMergeOfOneLongSeriesHoldsLittle(t *testing.T) {
+	const inputs, each = 3, 4 * groupRows
+	for name, start := range map[string]func(input, i int) int{
+		"one after the other": func(input, i int) int { return input*each + i },
+		"side by side":        func(input, i int) int { return i*inputs + input },
+		"at the same instant": func(_, i int) int { return i },
+		"backwards":           func(input, i int) int { return (inputs-input)*each + i },
+	} {
+		files := byPath{}
+		s := NewStore(files, StoreOptions{CacheBytes: -1})
+		var segments []Segment
+		for input := range inputs {
+			rows := make([]gridloom.Reading, each)
+			for i := range rows {
+				rows[i] = gridloom.Reading{
+					Meter: "m", Start: noon + gridloom.Millis(start(input, i)), Value: int64(i % 7), LoggedAt: noon,
+					Sequence: uint64(1 + input), Place: uint32(i),
+				}
+			}
+			rows[0].Meter, rows[each-1].Meter = "a", "z" // neighbours in its row groups
+			seg, err := s.WriteRaw(t.Context(), where, rows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			segments = append(segments, seg)
+		}
+		s = NewStore(files, StoreOptions{CacheBytes: -1})
+		merged, err := s.Merge(t.Context(), where, KindRaw, segments, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen, n := make([]bool, inputs*each), 0
+		var last gridloom.Reading
+		if err := s.ReadRaw(t.Context(), merged[0], Selector{}, func(r *gridloom.Reading) error {
+			input, i := int(r.Sequence)-1, int(r.Place)
+			at := input*each + i
+			if seen[at] || int(r.Start-noon) != start(input, i) || r.Value != int64(i%7) ||
+				r.Meter < last.Meter || r.Meter == last.Meter && compareReadings(&last, r) > 0 {
+				return fmt.Errorf("row %d is %+v after %+v", n, r, &last)
+			}
+			seen[at], last = true, *r
+			n++
+			return nil
+		}); err != nil || n != len(seen) {
+			t.Fatalf("%s: %d rows of %d, %v", name, n, len(seen), err)
+		}
+		if rows := cap(s.writers.get().merged.valid); rows == 0 || rows > (inputs+4)*groupRows {
+			t.Errorf("%s: %d rows are held, want at most a row group of %d of each input and a few", name, rows, groupRows)
+		}
+	}
+}
+
+// byPath is a store in memory.
+type byPath map[string][]byte
+
+func (b byPath) Put(_ context.Context, path string, data []byte) error {
+	b[path] = slices.Clone(data)
+	return nil
+}
+func (b byPath) Get(_ context.Context, path string) ([]byte, error) { return b[path], nil }
+func (b byPath) List(context.Context, string) ([]blob.Info, error)  { return nil, nil }
+func (b byPath) Delete(context.Context, string) error               { return nil }
