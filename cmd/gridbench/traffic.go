@@ -78,7 +78,7 @@ type heldMessage struct {
 // How far back the meters of the past begin, and how near to now they end.
 const (
 	pastBegins = 20 * gridloom.Day
-	pastEnds   = gridloom.Hour
+	pastEnds   = 2 * gridloom.Hour // more than a batch without gaps goes through
 )
 
 // readingsPerBatch is about how many readings a batch holds.
@@ -208,13 +208,17 @@ func (t *traffic) step(m *meter) gridloom.Millis {
 		return max(m.at+1, t.now())
 	}
 	at := m.at + 30*gridloom.Second + gridloom.Millis(t.rng.Int64N(60_000))
+	var gap gridloom.Millis
 	switch t.rng.IntN(1000) {
 	case 0:
-		at += gridloom.Millis(t.rng.Int64N(int64(90 * gridloom.Minute))) // within the bridging limit
+		gap = gridloom.Millis(t.rng.Int64N(int64(90 * gridloom.Minute))) // within the bridging limit
 	case 1:
-		at += 2*gridloom.Hour + gridloom.Millis(t.rng.Int64N(int64(4*gridloom.Hour))) // beyond it
+		gap = 2*gridloom.Hour + gridloom.Millis(t.rng.Int64N(int64(4*gridloom.Hour))) // beyond it
 	}
-	return at
+	if at+gap > t.now()-pastEnds {
+		return at // a gap must not lead into the future, of which nothing is taken
+	}
+	return at + gap
 }
 
 // again repeats some of what the meter said last, with other values if correct.
