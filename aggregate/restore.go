@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/protocol"
@@ -30,11 +31,18 @@ func (p *partition) acquire(ctx context.Context) error {
 		return err
 	}
 	now := p.cfg.Clock()
-	p.lastCommit, p.lastSnapshot, p.lastFrame = now, now, now
+	p.lastCommit, p.lastSnapshot, p.lastFrame = now.Add(-p.turnOf(p.cfg.CommitEvery)), now.Add(-p.turnOf(p.cfg.SnapshotEvery)), now
 	p.goal, p.caughtUp = goal, p.nextSeq > goal
 	p.setCommitted()
 	p.shown.Store(&committed{p.head, p.manifest})
 	return nil
+}
+
+// turnOf returns the part of a period by which this partition is ahead of the first:
+// partitions that commit at one time would keep frames from the disk for as long as all
+// of them take, and hold all their snapshots in memory.
+func (p *partition) turnOf(period time.Duration) time.Duration {
+	return period * time.Duration(p.id) / time.Duration(max(p.cfg.Partitions, 1))
 }
 
 // claim takes the partition: it puts the head with a new epoch and owner. Whoever
