@@ -40,7 +40,7 @@ func (p *partition) runCompaction(ctx context.Context) {
 		case err != nil:
 			// Not a problem of the partition: it takes readings, commits and answers.
 			p.logger.Warn("segments were not merged", "err", err)
-			pause = min(2*pause, max(compactRetryMax, p.cfg.CompactEvery))
+			pause = afterFailure(pause, p.cfg.CompactEvery)
 			continue
 		case did:
 			pause = 0
@@ -48,6 +48,12 @@ func (p *partition) runCompaction(ctx context.Context) {
 			pause = p.cfg.CompactEvery
 		}
 	}
+}
+
+// afterFailure returns the pause that follows one after which a merge failed: twice as
+// long, and never none, although none follows a merge that went well.
+func afterFailure(pause, every time.Duration) time.Duration {
+	return min(max(2*pause, every), max(compactRetryMax, every))
 }
 
 // once does the merge that is due; did is false if there was none.

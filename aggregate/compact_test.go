@@ -211,3 +211,19 @@ func (l *lockedText) String() string {
 	defer l.mu.Unlock()
 	return l.text.String()
 }
+
+// TestAMergeThatFailsIsNotTriedAtOnce: a full disk must not be asked without a pause, not
+// even after a merge that went well, which no pause follows.
+func TestAMergeThatFailsIsNotTriedAtOnce(t *testing.T) {
+	f := func(pause, every, want time.Duration) {
+		t.Helper()
+		if got := afterFailure(pause, every); got != want {
+			t.Errorf("afterFailure(%s, %s) = %s, want %s", pause, every, got, want)
+		}
+	}
+	f(0, 5*time.Second, 5*time.Second)
+	f(5*time.Second, 5*time.Second, 10*time.Second)
+	f(40*time.Second, 5*time.Second, time.Minute)
+	f(time.Minute, 5*time.Second, time.Minute)
+	f(0, 2*time.Minute, 2*time.Minute)
+}
