@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,13 +194,7 @@ func newestManifests(files []file) []*file {
 		}
 	}
 	slices.SortFunc(list, func(a, b *file) int {
-		switch {
-		case a.Epoch != b.Epoch:
-			return int(int64(b.Epoch - a.Epoch))
-		case a.name.Seq != b.name.Seq:
-			return int(int64(b.name.Seq - a.name.Seq))
-		}
-		return b.info.Modified.Compare(a.info.Modified)
+		return cmp.Or(cmp.Compare(b.Epoch, a.Epoch), cmp.Compare(b.name.Seq, a.name.Seq), b.info.Modified.Compare(a.info.Modified))
 	})
 	return list
 }

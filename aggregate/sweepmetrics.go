@@ -42,7 +42,7 @@ func newSweepMetrics(reg prometheus.Registerer) *sweepMetrics {
 	return m
 }
 
-// deleted notes a file that is gone. A file of a kind that is not known counts as other.
+// deleted notes a file that is gone. Its kind stands in its name, as gridloom wrote it.
 func (m *sweepMetrics) deleted(kind string, why protocol.Verdict, bytes int64) {
 	m.files.WithLabelValues(kind, why.String()).Inc()
 	m.bytes.WithLabelValues(kind, why.String()).Add(float64(bytes))

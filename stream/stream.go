@@ -12,7 +12,7 @@
 // questions of other processes (owners.go), which ask by the head (ask.go); members.go
 // carries what processes that share partitions say of themselves.
 // errors.go turns NATS errors into gridloom's kinds, metrics.go
-// counts, link.go ends what waits for a connection that is lost, durability.go says whether the log fsyncs. Formats: docs/format/subjects.md and docs/format/head.md.
+// counts, link.go tells of connections that are lost and of new ones, durability.go says whether the log fsyncs. Formats: docs/format/subjects.md and docs/format/head.md.
 package stream
 
 import (
@@ -221,31 +221,6 @@ func connect(ctx context.Context, cfg *Config, log *slog.Logger, again func()) (
 		if !wait(ctx, 250*time.Millisecond) {
 			return nil, fmt.Errorf("%w: connect to NATS %s: %w", gridloom.ErrUnavailable, cfg.URL, err)
 		}
-	}
-}
-
-// again tells of new connections. A server that was away has forgotten its consumers.
-type again struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-// next returns a channel that is closed at the next new connection.
-func (a *again) next() <-chan struct{} {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.ch == nil {
-		a.ch = make(chan struct{})
-	}
-	return a.ch
-}
-
-func (a *again) tell() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.ch != nil {
-		close(a.ch)
-		a.ch = nil
 	}
 }
 
