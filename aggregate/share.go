@@ -139,6 +139,7 @@ func (s *share) keepUp() {
 
 func (s *share) beat() members.Beat {
 	b := s.me
+	b.Deaf = s.roster.Cut(s.w.cfg.Clock())
 	b.Released = maps.Clone(s.me.Released)
 	b.Holds = make(map[int]uint64, len(s.tenures))
 	for id, t := range s.tenures {

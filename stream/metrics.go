@@ -32,6 +32,7 @@ type metrics struct {
 	answerBytes    prometheus.Counter
 	answerFailures prometheus.Counter
 	askRetries     prometheus.Counter
+	unheard        *prometheus.CounterVec // reason: unreadable, waiting, dropped
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -73,12 +74,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		answerBytes:    counter("answer_bytes_total", "Bytes of those answers."),
 		answerFailures: counter("answer_failures_total", "Questions of other processes that got no whole answer."),
 		askRetries:     counter("ask_retries_total", "Repeated tries to ask the owner of a partition in another process."),
+		unheard:        vec("beats_unheard_total", "What processes that share partitions said of themselves and this one did not take in, by reason.", "reason"),
 		statfsFailures: counter("statfs_failures_total", "Times that the disk's free space could not be read."),
 	}
 	// From the start on, so that a rate sees the first one.
 	for vec, values := range map[*prometheus.CounterVec][]string{
 		m.appendFailures: {"full", "disk", "nats", "foreign"},
 		m.recreations:    {"heartbeat", "gap", "stall", "error", "reconnect"},
+		m.unheard:        {"unreadable", "waiting", "dropped"},
 		m.swaps:          {"stored", "read_back", "repeated", "fenced", "unknown"},
 	} {
 		for _, v := range values {
@@ -87,6 +90,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	obs.Register(r, m.appendSeconds, m.appendBytes, m.appendFailures, m.frames, m.frameBytes, m.recreations, m.verifyFailures,
 		m.swaps, m.purged, m.createRetries, m.rejects, m.rejectFailures, m.rejectsFallen, m.logBytes, m.logMaxBytes,
-		m.diskFree, m.diskReserve, m.closed, m.watchFailures, m.statfsFailures, m.answers, m.answerBytes, m.answerFailures, m.askRetries)
+		m.diskFree, m.diskReserve, m.closed, m.watchFailures, m.statfsFailures, m.answers, m.answerBytes, m.answerFailures, m.askRetries, m.unheard)
 	return m
 }

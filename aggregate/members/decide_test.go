@@ -24,6 +24,7 @@ func TestDecide(t *testing.T) {
 		holds  map[int]uint64 // of me
 		you    Beat           // of node "you", owner "y2", unless told otherwise
 		quiet  time.Duration  // since you was heard
+		cut    time.Duration  // since you said that it is deaf, as it still does
 		deaf   bool
 		listen time.Duration // how long me has; default a minute
 		stable time.Duration // of the nodes; default a minute
@@ -46,6 +47,10 @@ func TestDecide(t *testing.T) {
 		}
 		if s.you.Owner == "" {
 			s.you.Owner = "y2"
+		}
+		if s.cut > 0 {
+			s.you.Deaf = true
+			r.Hear(s.you, now.Add(-s.cut))
 		}
 		r.Hear(s.you, now.Add(-s.quiet))
 		r.heard = now
@@ -83,6 +88,10 @@ func TestDecide(t *testing.T) {
 	f("you were silent for long", mine, state{head: old, quiet: Silence + 1}, claim(mine))
 	f("you were silent, but I am deaf", mine, state{head: old, quiet: time.Minute, deaf: true}, none)
 	f("you were silent, but I have just begun to listen", mine, state{head: old, quiet: time.Minute, listen: Silence - 1}, none)
+	deaf := Beat{Holds: map[int]uint64{mine: 7}}
+	f("you hold what is mine and are deaf", mine, state{head: old, you: deaf, cut: Silence}, none)
+	f("you hold what is mine and have been deaf for long", mine, state{head: old, you: deaf, cut: Silence + 1}, claim(mine))
+	f("nobody has claimed it, it is yours, and you are deaf", yours, state{cut: 1}, claim(yours))
 	f("its owner was never heard", mine, state{head: Head{Epoch: 7, Owner: "x", Node: "else"}}, claim(mine))
 	f("its owner was never heard, but I listen only now", mine, state{head: Head{Epoch: 7, Owner: "x", Node: "else"}, listen: Silence - 1}, none)
 	f("I have not been introduced", mine, state{listen: Introduction - 1}, none)
@@ -123,6 +132,7 @@ type process struct {
 	hello       bool
 	asleep      time.Time // until when it is stopped, as by SIGSTOP
 	cut         time.Time // until when nothing goes to or from it
+	deaf        time.Time // until when nothing goes to it
 	beatAt      time.Time
 }
 
@@ -149,9 +159,10 @@ func (p *process) beat() Beat {
 // say sends a beat to everybody, itself included, with a delay, unless it is lost.
 func (w *world) say(p *process) {
 	b := p.beat()
+	b.Deaf = p.roster.Cut(w.now)
 	p.beatAt = w.now.Add(500 * time.Millisecond)
 	for _, to := range slices.Sorted(maps.Keys(w.procs)) {
-		if w.now.Before(p.cut) || w.now.Before(w.procs[to].cut) || w.rng.Float64() < w.loss {
+		if w.now.Before(p.cut) || w.now.Before(w.procs[to].cut) || w.now.Before(w.procs[to].deaf) || w.rng.Float64() < w.loss {
 			continue
 		}
 		w.post = append(w.post, letter{w.now.Add(time.Duration(w.rng.IntN(40)) * time.Millisecond), to, b})
@@ -201,7 +212,7 @@ func (w *world) act(p *process) {
 		Me: Beat{Node: p.node, Owner: p.owner, Holds: p.holds, Released: p.released}, Now: w.now, Count: w.count, Heads: map[int]Head{}, Busy: p.handing >= 0,
 		Running: func(int) bool { return true }, Wait: func(id int) bool { return w.now.Before(p.vain[id]) },
 	}
-	if p.roster.Listening(w.now, Introduction) && !w.now.Before(p.cut) {
+	if p.roster.Listening(w.now, Introduction) && !w.now.Before(p.cut) && !w.now.Before(p.deaf) {
 		for _, id := range p.roster.Wanted(q, p.starting) {
 			q.Heads[id] = w.heads[id]
 		}
@@ -233,6 +244,42 @@ func (w *world) act(p *process) {
 	}
 }
 
+// TestDeafMemberHoldsNothingUp: what a process held, or is the target of, that is heard but hears
+// nothing any more belongs to the others before long, and it gets its share again when it hears.
+func TestDeafMemberHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	w := &world{rng: rand.New(rand.NewPCG(5, 5)), now: time.Unix(1_800_000_000, 0), count: 12, heads: map[int]Head{}, procs: map[string]*process{}}
+	w.start("a", 1)
+	w.start("b", 1)
+	steps := func(n int) {
+		for range n {
+			w.step()
+		}
+	}
+	held := func(node string) (n int) {
+		for _, h := range w.heads {
+			if h.Node == node {
+				n++
+			}
+		}
+		return n
+	}
+	steps(100)
+	if held("a") != 6 || held("b") != 6 {
+		t.Fatalf("a holds %d, b %d, want 6 each", held("a"), held("b"))
+	}
+	w.procs["b#1"].deaf = w.now.Add(time.Hour)
+	steps(100)
+	if held("a") != 12 {
+		t.Errorf("10 s after b went deaf a holds %d of 12", held("a"))
+	}
+	w.procs["b#1"].deaf = time.Time{}
+	steps(200)
+	if held("a") != 6 || held("b") != 6 {
+		t.Errorf("a holds %d, b %d, want 6 each after b hears again", held("a"), held("b"))
+	}
+}
+
 // TestMembersSettle: whatever happens to processes and their beats, once it is over
 // every partition is owned by its target, and then nobody claims anything any more.
 func TestMembersSettle(t *testing.T) {
@@ -255,7 +302,7 @@ func TestMembersSettle(t *testing.T) {
 						owner = o
 					}
 				}
-				switch what := rng.IntN(5); {
+				switch what := rng.IntN(6); {
 				case owner == "":
 					generation++
 					w.start(node, generation)
@@ -269,6 +316,8 @@ func TestMembersSettle(t *testing.T) {
 					w.procs[owner].asleep = w.now.Add(time.Duration(rng.IntN(10_000)) * time.Millisecond)
 				case what == 3:
 					w.procs[owner].cut = w.now.Add(time.Duration(rng.IntN(10_000)) * time.Millisecond)
+				case what == 4:
+					w.procs[owner].deaf = w.now.Add(time.Duration(rng.IntN(10_000)) * time.Millisecond)
 				}
 			}
 			w.step()

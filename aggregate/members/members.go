@@ -31,6 +31,7 @@ type Beat struct {
 	Leaving bool   `json:"leaving,omitempty"`
 	Gone    bool   `json:"gone,omitempty"`  // the last beat: what it still held is free
 	Hello   bool   `json:"hello,omitempty"` // a newcomer: answer at once
+	Deaf    bool   `json:"deaf,omitempty"`  // it is heard, but does not hear even itself: it cannot act
 
 	// Holds has the epoch of each partition that is owned, or 0 while it is being claimed.
 	Holds map[int]uint64 `json:"holds,omitempty"`
@@ -43,4 +44,5 @@ type Beat struct {
 type Member struct {
 	Beat
 	First, Last time.Time
+	Cut         time.Time // since when it says that it is deaf; zero: it hears
 }

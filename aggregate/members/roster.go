@@ -12,6 +12,7 @@ type Roster struct {
 	me      string // owner
 	members map[string]Member
 
+	began  time.Time // first asked whether it hears
 	heard  time.Time // own last beat that came back
 	since  time.Time // when it began to listen without a gap; zero: it has not
 	nodes  []string  // that were live when it was last asked
@@ -38,6 +39,12 @@ func (r *Roster) Hear(b Beat, now time.Time) (news bool) {
 		m.First = now
 	}
 	news = !known || b.Gone && !m.Gone || b.Leaving && !m.Leaving || !maps.Equal(b.Released, m.Released)
+	switch {
+	case !b.Deaf:
+		m.Cut = time.Time{}
+	case m.Cut.IsZero():
+		m.Cut = now
+	}
 	m.Beat, m.Last = b, now
 	r.members[b.Owner] = m
 	return news
@@ -51,13 +58,25 @@ func (r *Roster) Forget(now time.Time) {
 // deaf reports whether the process hears not even itself.
 func (r *Roster) deaf(now time.Time) bool { return r.heard.IsZero() || now.Sub(r.heard) > Deaf }
 
+// Cut reports whether the process is to say that it is deaf: it has had time to hear itself.
+func (r *Roster) Cut(now time.Time) bool {
+	if r.began.IsZero() {
+		r.began = now
+	}
+	return r.deaf(now) && now.Sub(r.began) > Deaf
+}
+
 // Listening reports whether the process hears what is said, and has since at least d.
 func (r *Roster) Listening(now time.Time, d time.Duration) bool {
 	return !r.deaf(now) && now.Sub(r.since) >= d
 }
 
-// live reports whether a member can be expected to act.
-func (m *Member) live(now time.Time) bool { return !m.Gone && now.Sub(m.Last) <= Silence }
+// live reports whether a member can be expected to act. One that has been deaf for as
+// long as another may be silent is as good as dead: what it says is heard, but it reads no
+// log and swaps no head.
+func (m *Member) live(now time.Time) bool {
+	return !m.Gone && now.Sub(m.Last) <= Silence && (m.Cut.IsZero() || now.Sub(m.Cut) <= Silence)
+}
 
 // Nodes returns the live nodes that partitions may go to, me among them unless it leaves, sorted.
 func (r *Roster) Nodes(me Beat, now time.Time) []string {
@@ -66,7 +85,7 @@ func (r *Roster) Nodes(me Beat, now time.Time) []string {
 		set[me.Node] = true
 	}
 	for _, m := range r.members {
-		if m.live(now) && !m.Leaving {
+		if m.live(now) && !m.Leaving && !m.Deaf {
 			set[m.Node] = true
 		}
 	}

@@ -71,15 +71,17 @@ const heldBeats = 256
 func joinPeers(s *stream.Stream, node string, logger *slog.Logger) (*peers, error) {
 	p := &peers{beats: make(chan members.Beat, heldBeats)}
 	var err error
-	p.circle, err = s.Join(node, func(text []byte) {
+	p.circle, err = s.Join(node, func(text []byte) stream.Unheard {
 		var b members.Beat
 		if err := json.Unmarshal(text, &b); err != nil {
 			logger.Warn("a member cannot be understood", "err", err)
-			return
+			return stream.Unreadable
 		}
 		select {
 		case p.beats <- b:
+			return stream.Heard
 		default:
+			return stream.Waiting
 		}
 	})
 	return p, err
