@@ -117,7 +117,7 @@ func (p *partition) duplicate() {
 // hold keeps a reading that came out of order for the next refold of its series.
 func (p *partition) hold(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) {
 	s := p.table.at(row.Series)
-	w := p.awaitRefold(row.Series, p.cfg.Window.AffectedFrom(s.kind, p.table.state(row.Series), r))
+	w := p.awaitRefold(row.Series, stretch{p.cfg.Window.AffectedFrom(s.kind, p.table.state(row.Series), r), r.Start})
 	w.pending = append(w.pending, gridloom.Reading{
 		Meter: p.table.meterName(row.Series), Register: s.register, Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void,
 		Quality: r.Quality, Order: r.Order, Serial: r.Serial, Agent: p.table.Names[shared.Agent],
@@ -127,18 +127,19 @@ func (p *partition) hold(r *window.Reading, row *pane.RawRow, shared *pane.RawSh
 	p.metrics.disorder.Inc()
 }
 
-// awaitRefold lists a series that must be refolded from an instant on, at the latest.
-func (p *partition) awaitRefold(i uint32, from gridloom.Millis) *waiting {
+// awaitRefold lists a series that must be refolded because of what a reading may change.
+func (p *partition) awaitRefold(i uint32, x stretch) *waiting {
 	s := p.table.at(i)
 	if s.wait == nil {
 		s.wait = &waiting{}
 		p.waited = append(p.waited, i)
 	}
 	if !s.needsRefold() {
-		s.wait.refoldFrom = from
+		s.wait.refoldFrom = x.from
 		p.disordered = append(p.disordered, i)
 	}
-	s.wait.refoldFrom = min(s.wait.refoldFrom, from)
+	s.wait.refoldFrom = min(s.wait.refoldFrom, x.from)
+	s.wait.note(x)
 	return s.wait
 }
 

@@ -131,15 +131,17 @@ func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
 	panes, of = p.sparePanes, p.sparePaneSeries
 	p.sparePanes, p.sparePaneSeries = nil, nil
 	watermark, revision := p.watermark(), p.nextSeq-1
-	emit := func(i uint32, pn *gridloom.Pane) {
-		s := p.table.at(i)
-		pn.Meter, pn.Register = p.table.meterName(i), s.register
+	write := func(i uint32, pn *gridloom.Pane) {
+		pn.Meter, pn.Register = p.table.meterName(i), p.table.at(i).register
 		pn.Revision, pn.ComputedAt = revision, p.logTime
-		if _, ok := s.isStored(pn); ok {
+		panes, of = append(panes, *pn), append(of, i)
+	}
+	emit := func(i uint32, pn *gridloom.Pane) {
+		if _, ok := p.table.at(i).isStored(pn); ok {
 			p.metrics.unchanged.Inc()
 			return
 		}
-		panes, of = append(panes, *pn), append(of, i)
+		write(i, pn)
 	}
 	visit := func(i uint32) {
 		s := p.table.at(i)
@@ -152,8 +154,9 @@ func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
 		for k := range s.wait.empty {
 			emit(i, &s.wait.empty[k])
 		}
+		s.wait.eachRestated(func(pn *gridloom.Pane) { write(i, pn) })
 		visit(i)
-		if s.wait.stored, s.wait.empty = nil, nil; !s.needsRefold() {
+		if s.wait.stored, s.wait.empty, s.wait.restated = nil, nil, nil; !s.needsRefold() {
 			s.wait = nil
 		}
 	}

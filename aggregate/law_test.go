@@ -12,6 +12,7 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
@@ -382,8 +383,11 @@ func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
 	if testing.Short() {
 		seeds = 8
 	}
-	var merges, sweeps atomic.Int64
+	var merges, sweeps, restated atomic.Int64
 	t.Cleanup(func() { // after the subtests
+		if n := restated.Load(); n < int64(seeds) {
+			t.Errorf("%d stretches restated in %d runs: late readings refolded everything since", n, seeds)
+		}
 		if m, s := merges.Load(), sweeps.Load(); m < int64(seeds) || s < int64(seeds) {
 			t.Errorf("%d merges and %d deleted files in %d runs: compaction and sweep did not take part", m, s, seeds)
 		}
@@ -421,6 +425,7 @@ func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
 						}
 					}
 				})
+				count := r.worker.metrics.restated
 				crashed := false
 				for range 3 + rnd.IntN(25) {
 					r.now.Store(int64(max(gridloom.Millis(r.now.Load()), l.at)))
@@ -446,6 +451,7 @@ func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
 					r.check("before release")
 					r.stop()
 				}
+				restated.Add(int64(testutil.ToFloat64(count)))
 			}
 			r.start(hasty)
 			r.check("in the end")

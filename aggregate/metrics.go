@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics counts over all partitions of a worker; /status tells them apart.
 type metrics struct {
 	frames, readings, duplicates, disorder, refolds prometheus.Counter
+	restated                                        prometheus.Counter
 	ranked                                          prometheus.Counter
 	commits, panes, unchanged, restored, fenced     prometheus.Counter
 	retries                                         prometheus.Counter
@@ -31,7 +32,8 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 		duplicates: c("duplicates_total", "Readings that said again what was known, and were not stored."),
 		ranked:     c("ranked_total", "Readings of a known identity that were stored and changed no pane: the same with a higher order, or another value with a lower one."),
 		disorder:   c("disorder_total", "Readings that came out of order and waited for a refold."),
-		refolds:    c("refolds_total", "Series folded anew from stored rows."),
+		refolds:    c("refolds_total", "Series folded anew from stored rows, up to their newest reading."),
+		restated:   c("restated_total", "Stretches of the past folded anew because of late readings, from a stored carry to one that they arrive at again."),
 		commits:    c("commits_total", "Commits whose head was swapped in."),
 		panes:      c("panes_total", "Panes written by commits."),
 		unchanged:  c("unchanged_panes_total", "Panes that a refold gave again as they were, and were not written."),
@@ -49,7 +51,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.frames, m.readings, m.duplicates, m.ranked, m.disorder, m.refolds, m.commits, m.panes, m.unchanged,
+		reg.MustRegister(m.frames, m.readings, m.duplicates, m.ranked, m.disorder, m.refolds, m.restated, m.commits, m.panes, m.unchanged,
 			m.restored, m.fenced, m.retries, m.series, m.awake, m.handovers, m.yields, m.members, m.commitSeconds,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_partitions", Help: "Partitions that are owned here, or being claimed."},
 				func() float64 { return float64(len(w.all())) }),

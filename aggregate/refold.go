@@ -1,11 +1,13 @@
 package aggregate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
@@ -13,58 +15,75 @@ import (
 )
 
 // refold brings the chosen series that have readings out of order up to date (nil
-// chooses all): it drops the duplicates among what is pending, finds the nearest
-// stored carry before the earliest instant that the rest may change, and folds the
-// series anew from there, from its stored and its uncommitted rows. It takes as long as
+// chooses all): it drops the duplicates among what is pending, restates what concerns the
+// past alone (restate.go), and folds the rest anew from the nearest stored carry before the
+// earliest instant that it may change, state included, from stored and uncommitted rows. It takes as long as
 // it takes: what was begun anew after a time-out would never be done.
 func (p *partition) refold(meters []string, registers []gridloom.RegisterID) error {
 	if len(p.disordered) == 0 {
 		return nil
 	}
 	var jobs []*refoldJob
-	bySeries := map[gridloom.Series]*refoldJob{}
 	want := p.table.chosen(&pane.Selector{Meters: meters, Registers: registers})
+	seen := make(map[uint32]bool, len(p.disordered))
 	for _, i := range p.disordered {
-		if want != nil && !want[i] {
-			continue
-		}
 		s := p.table.at(i)
-		if _, ok := bySeries[gridloom.Series{Meter: p.table.meterName(i), Register: s.register}]; ok || !s.needsRefold() {
+		if want != nil && !want[i] || seen[i] || !s.needsRefold() {
 			continue // a round that failed half-way has left it on the list
 		}
-		j := &refoldJob{i: i, s: s, name: p.table.meterName(i), bound: math.MinInt64}
-		jobs = append(jobs, j)
-		bySeries[gridloom.Series{Meter: j.name, Register: s.register}] = j
+		seen[i] = true
+		jobs = append(jobs, &refoldJob{i: i, s: s, name: p.table.meterName(i), bound: math.MinInt64})
 	}
-	if len(jobs) == 0 {
-		return nil
+	slices.SortFunc(jobs, func(a, b *refoldJob) int {
+		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.s.register, b.s.register))
+	})
+	for some := range slices.Chunk(jobs, refoldAtOnce) {
+		if err := p.refoldSome(some); err != nil {
+			return err
+		}
 	}
+	p.compactDisordered()
+	return nil
+}
+
+// refoldAtOnce bounds the series whose rows are in memory at the same time. Neighbours lie in the
+// same row groups, so that few are read twice.
+const refoldAtOnce = 512
+
+// refoldSome brings some series up to date.
+func (p *partition) refoldSome(jobs []*refoldJob) error {
 	ctx := context.Background()
+	bySeries := newSeriesJobs(jobs)
 	if err := p.dropDuplicates(ctx, jobs, bySeries); err != nil {
 		return fmt.Errorf("refold: %w", err)
 	}
-	live := jobs[:0]
+	live := make([]*refoldJob, 0, len(jobs))
 	for _, j := range jobs {
 		if j.changes {
 			live = append(live, j)
 		}
 		p.settle(j.s, j.changes) // a failure from here on leaves the series behind, to be refolded next time
 	}
-	if len(live) > 0 {
-		if err := p.findCarries(ctx, live, bySeries); err != nil {
-			return fmt.Errorf("refold: find carries: %w", err)
-		}
-		if err := p.loadRows(ctx, live, bySeries); err != nil {
-			return fmt.Errorf("refold: load rows: %w", err)
-		}
-		for _, j := range live {
-			if err := p.refoldOne(j); err != nil {
-				return err
-			}
+	live, err := p.restate(ctx, live, newSeriesJobs(live))
+	if err != nil {
+		return fmt.Errorf("refold: %w", err)
+	}
+	if len(live) == 0 {
+		return nil
+	}
+	bySeries = newSeriesJobs(live)
+	if err := p.findCarries(ctx, live, bySeries); err != nil {
+		return fmt.Errorf("refold: find carries: %w", err)
+	}
+	if err := p.loadRows(ctx, live, bySeries); err != nil {
+		return fmt.Errorf("refold: load rows: %w", err)
+	}
+	for _, j := range live {
+		if err := p.refoldOne(j); err != nil {
+			return err
 		}
 	}
 	p.metrics.refolds.Add(float64(len(live)))
-	p.compactDisordered()
 	return nil
 }
 
@@ -73,12 +92,49 @@ type refoldJob struct {
 	i       uint32
 	s       *series
 	name    string
-	changes bool // something pending may change a pane
-	found   bool // bound and carry are where it starts
+	changes bool                         // something pending may change a pane
+	starts  map[gridloom.Millis]struct{} // of what is pending
+	found   bool                         // bound and carry are where it starts
 	bound   gridloom.Millis
 	carry   []byte
 	rows    []window.Reading
 	panes   map[gridloom.Millis]gridloom.Pane
+
+	spans []span // of the past that can be restated
+	state bool   // something concerns the state as well
+}
+
+// seriesJobs finds the job of a series. Rows come series by series, so that it is mostly
+// the one of the row before.
+type seriesJobs struct {
+	byKey map[gridloom.Series]*refoldJob
+	key   gridloom.Series
+	job   *refoldJob
+}
+
+func newSeriesJobs(jobs []*refoldJob) *seriesJobs {
+	s := &seriesJobs{byKey: make(map[gridloom.Series]*refoldJob, len(jobs))}
+	for _, j := range jobs {
+		s.byKey[gridloom.Series{Meter: j.name, Register: j.s.register}] = j
+	}
+	return s
+}
+
+// of returns the job of a series, nil if there is none.
+func (s *seriesJobs) of(meter string, register gridloom.RegisterID) *refoldJob {
+	if meter != s.key.Meter || register != s.key.Register {
+		s.key = gridloom.Series{Meter: strings.Clone(meter), Register: register} // a row's meter may be lent
+		s.job = s.byKey[s.key]
+	}
+	return s.job
+}
+
+// windowReading returns a stored row as the kernel wants it.
+func (p *partition) windowReading(r *gridloom.Reading) window.Reading {
+	return window.Reading{
+		Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
+		Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.Names[p.table.intern(r.Serial)],
+	}
 }
 
 // settle ends the waiting of a series' pending rows, which are now rows of the tail
@@ -86,6 +142,9 @@ type refoldJob struct {
 func (p *partition) settle(s *series, behind bool) {
 	p.current.bytes -= int64(len(s.wait.pending)) * pendingBytes
 	s.wait.pending, s.wait.behind = nil, behind
+	if !behind {
+		s.wait.late, s.wait.merged = nil, 0
+	}
 }
 
 func (p *partition) compactDisordered() {
@@ -103,28 +162,33 @@ func (p *partition) compactDisordered() {
 // a higher order it becomes a raw row that only ranks; anything else changes panes.
 // A row of the newest reading's identity changes the state too, even if it only ranks
 // or loses: what is added next is judged against that reading.
-func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySeries map[gridloom.Series]*refoldJob) error {
+func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySeries *seriesJobs) error {
 	best := map[gridloom.Identity]gridloom.Reading{}
 	lo, hi := gridloom.Millis(math.MaxInt64), gridloom.Millis(math.MinInt64)
-	wanted := map[gridloom.Identity]struct{}{}
 	for _, j := range jobs {
 		j.changes = j.s.wait.behind
+		j.starts = make(map[gridloom.Millis]struct{}, len(j.s.wait.pending))
 		for i := range j.s.wait.pending {
 			r := &j.s.wait.pending[i]
 			lo, hi = min(lo, r.Start), max(hi, r.Start)
-			wanted[r.Identity()] = struct{}{}
+			j.starts[r.Start] = struct{}{}
 		}
 	}
 	consider := func(r *gridloom.Reading) {
-		id := r.Identity()
-		if _, ok := wanted[id]; !ok {
+		j := bySeries.of(r.Meter, r.Register)
+		if j == nil {
 			return
 		}
+		if _, ok := j.starts[r.Start]; !ok {
+			return
+		}
+		id := r.Identity()
+		id.Meter = j.name
 		if b, ok := best[id]; !ok || r.Outranks(&b) {
 			best[id] = *r
 		}
 	}
-	if len(wanted) > 0 {
+	if lo <= hi {
 		sel := selectorOf(jobs)
 		sel.From, sel.To = lo, hi+1
 		if err := p.eachStoredReading(ctx, sel, consider); err != nil {
@@ -153,6 +217,7 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 				best[r.Identity()] = *r
 			}
 		}
+		j.starts = nil
 	}
 	return nil
 }
@@ -160,7 +225,7 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 // findCarries gives every job the nearest stored carry at or before what it must
 // refold, or the beginning of the series. It looks back a little first, since
 // most late readings are recent.
-func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries map[gridloom.Series]*refoldJob) error {
+func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries *seriesJobs) error {
 	missing := append([]*refoldJob(nil), jobs...)
 	for _, j := range missing {
 		st := p.table.state(j.i)
@@ -187,7 +252,7 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 		}
 		newest := map[paneKey]gridloom.Pane{} // panes that hold a carry, in their newest form
 		err := p.eachStoredPane(ctx, sel, pane.AllColumns, func(pn *gridloom.Pane) {
-			j := bySeries[gridloom.Series{Meter: pn.Meter, Register: pn.Register}]
+			j := bySeries.of(pn.Meter, pn.Register)
 			if j == nil || j.found || pn.Start > j.s.wait.refoldFrom {
 				return
 			}
@@ -198,6 +263,13 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 		})
 		if err != nil {
 			return err
+		}
+		for _, j := range missing { // what was restated since the last commit is newer than anything stored
+			for at, pn := range j.s.wait.restated {
+				if at <= j.s.wait.refoldFrom && at >= sel.From {
+					newest[paneKey{j, at}] = pn
+				}
+			}
 		}
 		got := map[*refoldJob]bool{}
 		for k, pn := range newest {
@@ -226,7 +298,7 @@ type paneKey struct {
 
 // loadRows collects, for each job, all raw rows from its bound on and the newest
 // form of each stored pane from there.
-func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries map[gridloom.Series]*refoldJob) error {
+func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries *seriesJobs) error {
 	sel := selectorOf(jobs)
 	sel.From = math.MaxInt64
 	for _, j := range jobs {
@@ -234,22 +306,19 @@ func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries ma
 		j.panes = map[gridloom.Millis]gridloom.Pane{}
 	}
 	see := func(r *gridloom.Reading) {
-		j := bySeries[gridloom.Series{Meter: r.Meter, Register: r.Register}]
-		if j == nil || !j.changes || r.Start < j.bound {
+		j := bySeries.of(r.Meter, r.Register)
+		if j == nil || r.Start < j.bound {
 			return
 		}
-		j.rows = append(j.rows, window.Reading{
-			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
-			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.Names[p.table.intern(r.Serial)],
-		})
+		j.rows = append(j.rows, p.windowReading(r))
 	}
 	if err := p.eachStoredReading(ctx, sel, see); err != nil {
 		return err
 	}
 	p.eachTailReading(p.marksOf(jobs), func(_ uint32, r *gridloom.Reading) { see(r) })
 	return p.eachStoredPane(ctx, sel, pane.AllColumns, func(pn *gridloom.Pane) {
-		j := bySeries[gridloom.Series{Meter: pn.Meter, Register: pn.Register}]
-		if j == nil || !j.changes || pn.Start < j.bound {
+		j := bySeries.of(pn.Meter, pn.Register)
+		if j == nil || pn.Start < j.bound {
 			return
 		}
 		if old, ok := j.panes[pn.Start]; !ok || pn.Revision >= old.Revision {
@@ -269,6 +338,7 @@ func (p *partition) refoldOne(j *refoldJob) error {
 	st.Replaces(state)
 	*state = st
 	w := s.wait
+	w.dropRestated(j.bound)
 	if w.stored == nil {
 		w.stored = j.panes
 	} else {

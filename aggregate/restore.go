@@ -145,14 +145,11 @@ func (p *partition) replayRaw(ctx context.Context, after uint64) error {
 		p.sinceSnapshot++
 		i := p.table.find(p.table.meter(r.Meter), r.Register)
 		s := p.table.at(i)
-		row := window.Reading{
-			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
-			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: p.table.Names[p.table.intern(r.Serial)],
-		}
+		row := p.windowReading(r)
 		if s.wait == nil && p.cfg.Window.Add(s.kind, p.table.state(i), &row) != window.Disorder {
 			return
 		}
-		p.awaitRefold(i, p.cfg.Window.AffectedFrom(s.kind, p.table.state(i), &row)).behind = true
+		p.awaitRefold(i, stretch{p.cfg.Window.AffectedFrom(s.kind, p.table.state(i), &row), row.Start}).behind = true
 	})
 	if err != nil {
 		return fmt.Errorf("raw rows after the snapshot: %w", err)

@@ -30,6 +30,10 @@ type waiting struct {
 	pending []gridloom.Reading
 	// refoldFrom is the earliest instant whose panes the pending readings may change.
 	refoldFrom gridloom.Millis
+	// late are the stretches that they may change, and those of rows that the state is behind of;
+	// merged is how many there were after they were joined.
+	late   []stretch
+	merged int
 	// behind marks that rows which are in segments or in the tail came out of order, during
 	// a restart or before a refold that failed, so that the state must be refolded although
 	// nothing is pending.
@@ -40,6 +44,9 @@ type waiting struct {
 	// exist; they supersede the stored ones. Both live until the next commit.
 	stored map[gridloom.Millis]gridloom.Pane
 	empty  []gridloom.Pane
+	// restated are panes of the past that a refold changed and that the state does not tell
+	// of, until the next commit.
+	restated map[gridloom.Millis]gridloom.Pane
 }
 
 // needsRefold reports whether the state does not yet tell of every reading.

@@ -130,6 +130,7 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 			for k := range s.wait.empty {
 				emit(&s.wait.empty[k])
 			}
+			s.wait.eachRestated(emit)
 		}
 		if s.open > 0 {
 			p.cfg.Window.Open(s.kind, p.table.peek(i), out.Watermark, emit)
