@@ -53,6 +53,7 @@ func TestDocsNameEveryFlagAndKey(t *testing.T) {
 	f("crash", crashFlags(&crashConfig{}), crashReport{}, rolesReport{})
 	f("soak", soakFlags(&soakConfig{}), soakReport{}, survivor{})
 	f("compare ingest", compareFlags(&compareConfig{}), compareReport{}, stackFigure{})
+	f("late", lateFlags(&lateConfig{}), lateReport{})
 	f("floor", floorFlags(&floorConfig{}), floorReport{}, figure{})
 }
 

@@ -21,6 +21,9 @@
 // of everything for a long time and watches the memory of those it spares. fleet.go
 // holds the agents of either.
 //
+// gridbench late (late.go) tells what corrections cost: readings that come when the windows
+// around them are long committed, and devices that send their backlog newest first.
+//
 // gridbench floor (floor.go, floorbroker.go) measures on this machine what package
 // floor knows: the least that each stage can cost, and our stage beside it.
 //
@@ -51,6 +54,7 @@ const usage = `gridbench measures and torments a running gridloom.
   gridbench compare ingest
                    run gridloom and what is used instead in turns
   gridbench soak   minutes of mixed faults: is anything lost, does memory grow?
+  gridbench late   readings that come late or newest first: how soon are they in, and at what cost?
   gridbench floor  measure the least that each stage can cost here, and our stages beside it
 
 gridbench COMMAND -h lists the flags; docs/benchmarks.md explains them.
@@ -86,6 +90,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return runFloor(ctx, args[1:], stdout, stderr)
 	case "soak":
 		return runSoak(ctx, args[1:], stdout, stderr)
+	case "late":
+		return runLate(ctx, args[1:], stdout, stderr)
 	case "compare":
 		return runCompare(ctx, args[1:], stdout, stderr)
 	case floorBroker:

@@ -20,6 +20,7 @@ type publisher struct {
 	topic    string
 	payload  *payload
 	meters   []uint32          // whose objects it sends, in turn
+	list     []object          // what it sends instead, one after the other, beginning again at its end
 	perTick  time.Duration     // between two messages; 0: as fast as the window allows
 	phase    time.Duration     // when the first is due, less than perTick
 	window   int               // messages without a PUBACK
@@ -162,6 +163,11 @@ func (p *publisher) fill(now gridloom.Millis) {
 	p.payload.setSeq(p.seq)
 	p.seq++
 	for i := range p.payload.objects {
+		if p.list != nil {
+			p.payload.set(i, p.list[p.next])
+			p.next = (p.next + 1) % len(p.list)
+			continue
+		}
 		at := max(now, p.last[p.next]+1)
 		p.last[p.next] = at
 		p.payload.set(i, objectAt(p.meters[p.next], at))

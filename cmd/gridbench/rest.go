@@ -88,6 +88,7 @@ type partitionStatus struct {
 	NextSeq      uint64 `json:"next_seq"`
 	CommittedSeq uint64 `json:"committed_seq"`
 	Lag          uint64 `json:"lag"`
+	TailBytes    int64  `json:"tail_bytes"`
 }
 
 func (a *api) status(ctx context.Context) ([]partitionStatus, error) {
