@@ -73,7 +73,9 @@ func (c *Client) Readings(ctx context.Context, q Query) iter.Seq2[Reading, error
 // WindowsQuery chooses windows.
 type WindowsQuery struct {
 	Query
-	Step    gridloom.Millis // 0: the width of a window
+	Step    gridloom.Millis // equal steps on the grid of UTC; 0: the width of a window
+	Every   string          // instead of Step, a step of Zone's calendar: "1d", "1w", "1mo", "3mo", "1y"
+	Zone    string          // IANA name, such as Europe/Amsterdam; "": UTC, and no LocalStart
 	GroupBy string          // "", "meter" or "register"
 	Agg     string          // of GroupBy: "" is sum
 	Closed  bool            // only closed ones
@@ -85,6 +87,8 @@ type Window struct {
 	Meter, Register string
 	Unit            string
 	Start, End      gridloom.Millis
+	LocalStart      string // Start on the clock of the query's Zone, or the day, month or year: "2026-11-22"
+	UTCOffset       string // of that clock at Start: "+01:00"
 	Energy          Value
 	Coverage        float64 // 0 to 1
 	N               int64
@@ -106,6 +110,8 @@ func (w *Window) UnmarshalJSON(b []byte) error {
 		Unit       string    `json:"unit"`
 		Start      instant   `json:"start"`
 		End        instant   `json:"end"`
+		LocalStart string    `json:"local_start"`
+		UTCOffset  string    `json:"utc_offset"`
 		Energy     Value     `json:"energy"`
 		Coverage   float64   `json:"coverage"`
 		N          int64     `json:"n"`
@@ -127,6 +133,7 @@ func (w *Window) UnmarshalJSON(b []byte) error {
 	}
 	*w = Window{
 		Meter: row.Meter, Register: row.Register, Unit: row.Unit, Start: gridloom.Millis(row.Start), End: gridloom.Millis(row.End),
+		LocalStart: row.LocalStart, UTCOffset: row.UTCOffset,
 		Energy: row.Energy, Coverage: row.Coverage, N: row.N, Sum: row.Sum, Min: row.Min, Max: row.Max, Mean: row.Mean,
 		First: row.First, Last: row.Last, Quality: gridloom.Quality(row.Quality), Closed: row.Closed, Revision: row.Revision,
 		ComputedAt: gridloom.Millis(row.ComputedAt), Series: row.Meters + row.Registers,
@@ -138,8 +145,14 @@ func (w *Window) UnmarshalJSON(b []byte) error {
 // or (group, start).
 func (c *Client) Windows(ctx context.Context, q WindowsQuery) iter.Seq2[Window, error] {
 	v := q.values()
-	if q.Step != 0 {
+	switch {
+	case q.Every != "":
+		v.Set("step", q.Every)
+	case q.Step != 0:
 		v.Set("step", strconv.FormatInt(int64(q.Step), 10)+"ms")
+	}
+	if q.Zone != "" {
+		v.Set("tz", q.Zone)
 	}
 	if q.GroupBy != "" {
 		v.Set("group_by", q.GroupBy)

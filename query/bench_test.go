@@ -68,3 +68,23 @@ func BenchmarkFleetYear(b *testing.B) {
 		benchmarkQuery(b, w, fmt.Sprintf("/api/v1/windows?from=%d&to=%d&meter=MAC000042", t0-101*gridloom.Day, t0-100*gridloom.Day))
 	})
 }
+
+// BenchmarkCalendar joins stored panes into days and months of Amsterdam: a year of
+// one meter among 100, and a month of 2,000 meters.
+func BenchmarkCalendar(b *testing.B) {
+	year := fleet(b, 100, 365, 12)
+	from, to := t0-365*gridloom.Day, t0
+	b.Run("year-of-days-of-one-meter", func(b *testing.B) {
+		benchmarkQuery(b, year, fmt.Sprintf("/api/v1/windows?from=%d&to=%d&meter=MAC000042&step=1d&tz=Europe/Amsterdam", from, to))
+	})
+	b.Run("year-of-years-of-one-meter", func(b *testing.B) {
+		benchmarkQuery(b, year, fmt.Sprintf("/api/v1/windows?from=%d&to=%d&meter=MAC000042&step=1y&tz=Europe/Amsterdam", from, to))
+	})
+	month := fleet(b, 2000, 30, 1)
+	from = t0 - 30*gridloom.Day
+	for _, step := range []string{"30m", "1d&tz=Europe/Amsterdam", "1mo&tz=Europe/Amsterdam", "1d&tz=Europe/Amsterdam&group_by=register", "1d&tz=Europe/Amsterdam&group_by=meter&register=energy_import_interval"} {
+		b.Run("month-of-2000-meters/step="+step, func(b *testing.B) {
+			benchmarkQuery(b, month, fmt.Sprintf("/api/v1/windows?from=%d&to=%d&format=csv&step=%s", from, to, step))
+		})
+	}
+}

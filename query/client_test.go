@@ -72,6 +72,19 @@ func TestClientReadsWhatIsServed(t *testing.T) {
 		t.Errorf("%d windows, want %d", i, len(panes))
 	}
 
+	var days []string
+	for r, err := range c.Windows(t.Context(), client.WindowsQuery{
+		Query: client.Query{Meters: []string{panes[0].Meter}, Registers: []string{"energy_import_interval"}, From: q.From, To: t0 + gridloom.Day}, Every: "1d", Zone: "Asia/Kathmandu",
+	}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		days = append(days, r.LocalStart+r.UTCOffset)
+	}
+	if diff := cmp.Diff([]string{"2026-11-22+05:45", "2026-11-23+05:45"}, days); diff != "" {
+		t.Errorf("days in Kathmandu (-want +got)\n%s", diff)
+	}
+
 	meters := 0
 	for m, err := range c.Meters(t.Context(), "m0") {
 		if err != nil || len(m.Registers) == 0 {

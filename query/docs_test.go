@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/go-cmp/cmp"
@@ -179,8 +180,10 @@ func TestOpenAPIDocumentTellsWhatIsServed(t *testing.T) {
 		}
 	}
 
+	zoned := selection{zone: time.UTC}
 	for schema, tb := range map[string]*table{
-		"Window": windowTable(&windowsQuery{}, nil), "Reading": readingTable(&readingsQuery{history: true}, nil), "Group": groupTable(&windowsQuery{group: byRegister}, nil),
+		"Window": windowTable(&windowsQuery{selection: zoned}, nil), "Reading": readingTable(&readingsQuery{selection: zoned, history: true}, nil),
+		"Group": groupTable(&windowsQuery{selection: zoned, group: byRegister}, nil),
 	} {
 		var have, want []string
 		for name := range doc.Components.Schemas[schema].Properties {

@@ -23,32 +23,33 @@ type groupSum struct {
 	extremes   bool // least and greatest are known
 }
 
-// chunkSteps is how many steps are kept side by side: a day of 15-minute windows
-// and a bit, so that a short query of a long series stays small.
+// chunkSteps is how many steps are kept side by side at most: a day of 15-minute
+// windows and a bit, so that a short query of a long series stays small.
 const chunkSteps = 128
 
 // group is one line of an answer with group_by.
 type group struct {
-	meter    string              // of byMeter
-	register gridloom.RegisterID // of byRegister; of byMeter one of the group, for kind and unit
-	chunks   map[int64]*[chunkSteps]groupSum
+	meter    string               // of byMeter
+	register gridloom.RegisterID  // of byRegister; of byMeter one of the group, for kind and unit
+	chunks   map[int64][]groupSum // by number of the first step, divided by chunkSteps
 }
 
 // groups joins the steps of many series. Rows come in the order (register, meter,
-// start), so a group by register is handed on as soon as the next begins; groups by
-// meter are held until the end.
+// start), so a group by register is handed on as soon as the next begins, and one by
+// meter if there is but one register; else groups by meter are held until the end.
 type groups struct {
 	by     grouping
 	agg    aggregation
-	step   gridloom.Millis
+	grid   *grid
+	single bool  // of all panes the register is the same
 	most   int64 // sums held at once
 	held   int64
-	emit   func(g *group, start gridloom.Millis, s *groupSum) error
-	named  map[string]*group // byMeter
+	emit   func(g *group, step gridloom.Window, s *groupSum) error
+	named  map[string]*group // byMeter, of several registers
 	last   *group
 	recent struct {
 		chunk int64
-		sums  *[chunkSteps]groupSum
+		sums  []groupSum
 	}
 }
 
@@ -56,7 +57,7 @@ func (g *groups) take(p *gridloom.Pane) error {
 	if err := g.enter(p); err != nil {
 		return err
 	}
-	place := int64(p.Start) / int64(g.step)
+	place := g.grid.number(p.Start)
 	sums, err := g.chunk(place / chunkSteps)
 	if err != nil {
 		return err
@@ -67,45 +68,49 @@ func (g *groups) take(p *gridloom.Pane) error {
 
 // enter makes the group of p the last one.
 func (g *groups) enter(p *gridloom.Pane) error {
-	if g.by == byRegister {
-		if g.last != nil && g.last.register == p.Register {
-			return nil
+	if last := g.last; last != nil && (g.by == byRegister && last.register == p.Register || g.by == byMeter && last.meter == p.Meter) {
+		return nil
+	}
+	if err := g.handLast(); err != nil {
+		return err
+	}
+	if g.last = g.named[p.Meter]; g.last == nil {
+		g.last = &group{register: p.Register, chunks: map[int64][]groupSum{}}
+		if g.by == byMeter {
+			g.last.meter = strings.Clone(p.Meter)
 		}
-		if g.last != nil {
-			if err := g.hand(g.last); err != nil {
-				return err
-			}
+		if g.mixed() {
+			g.named[g.last.meter] = g.last
 		}
-		g.last, g.held = &group{register: p.Register, chunks: map[int64]*[chunkSteps]groupSum{}}, 0
-	} else {
-		if g.last != nil && g.last.meter == p.Meter {
-			return nil
-		}
-		next := g.named[p.Meter]
-		if next == nil {
-			next = &group{meter: strings.Clone(p.Meter), register: p.Register, chunks: map[int64]*[chunkSteps]groupSum{}}
-			if g.named == nil {
-				g.named = map[string]*group{}
-			}
-			g.named[next.meter] = next
-		}
-		g.last = next
 	}
 	g.recent.sums = nil
 	return nil
 }
 
-func (g *groups) chunk(i int64) (*[chunkSteps]groupSum, error) {
+// mixed reports whether rows of a group may come between those of another.
+func (g *groups) mixed() bool { return g.by == byMeter && !g.single }
+
+// handLast hands on the group at hand if it is complete.
+func (g *groups) handLast() error {
+	if g.last == nil || g.mixed() {
+		return nil
+	}
+	g.held = 0
+	return g.hand(g.last)
+}
+
+func (g *groups) chunk(i int64) ([]groupSum, error) {
 	if g.recent.sums != nil && g.recent.chunk == i {
 		return g.recent.sums, nil
 	}
 	sums := g.last.chunks[i]
 	if sums == nil {
-		if g.held += chunkSteps; g.held > max(g.most, chunkSteps) {
+		size := min(chunkSteps, g.grid.len()-i*chunkSteps)
+		if g.held += size; g.held > max(g.most, chunkSteps) {
 			return nil, overLimit("step", fmt.Sprintf("more than %d steps of all groups would be held in memory", g.most),
 				"ask for a longer step, a shorter span or fewer meters")
 		}
-		sums = new([chunkSteps]groupSum)
+		sums = make([]groupSum, size)
 		g.last.chunks[i] = sums
 	}
 	g.recent.chunk, g.recent.sums = i, sums
@@ -177,11 +182,8 @@ func (s *groupSum) result(agg aggregation) (v int64, ok bool) {
 }
 
 func (g *groups) end() error {
-	if g.by == byRegister {
-		if g.last == nil {
-			return nil
-		}
-		return g.hand(g.last)
+	if err := g.handLast(); err != nil {
+		return err
 	}
 	names := make([]string, 0, len(g.named))
 	for name := range g.named {
@@ -209,8 +211,7 @@ func (g *groups) hand(one *group) error {
 			if sums[i].series == 0 {
 				continue
 			}
-			start := gridloom.Millis((c*chunkSteps + int64(i)) * int64(g.step))
-			if err := g.emit(one, start, &sums[i]); err != nil {
+			if err := g.emit(one, g.grid.step(c*chunkSteps+int64(i)), &sums[i]); err != nil {
 				return err
 			}
 		}

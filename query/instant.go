@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gridloom/gridloom"
 )
@@ -13,13 +14,16 @@ import (
 // smaller one is almost surely seconds.
 const leastMillis = 100_000_000_000
 
-const instantForms = "want RFC 3339 with an offset (2026-11-22T20:15:00Z), Unix milliseconds, now, or a span before now (-7d, -90m, now-1d12h)"
+const instantForms = "want RFC 3339 with an offset (2026-11-22T20:15:00Z), a date (2026-11-22, 2026-11, 2026), Unix milliseconds, now, or a span before now (-7d, -90m, now-1d12h)"
 
-// parseInstant reads a time as a client may write it. A + that arrived as a blank,
-// because it was not written as %2B, is understood.
-func parseInstant(s string, now gridloom.Millis) (gridloom.Millis, error) {
+// parseInstant reads a time as a client may write it; a date begins in zone. A + that
+// arrived as a blank, because it was not written as %2B, is understood.
+func parseInstant(s string, now gridloom.Millis, zone *time.Location) (gridloom.Millis, error) {
 	if s == "now" {
 		return now, nil
+	}
+	if at, ok := parseLocalDate(s, zone); ok {
+		return checkInstant(at)
 	}
 	rel, isRel := strings.CutPrefix(s, "now")
 	if isRel || strings.HasPrefix(s, "-") && !isDigits(s[1:]) {

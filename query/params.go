@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -60,6 +61,7 @@ type selection struct {
 	meters    []string              // sorted, without duplicates; nil is all
 	registers []gridloom.RegisterID // sorted, without duplicates; nil is all
 	from, to  gridloom.Millis       // [from, to)
+	zone      *time.Location        // of dates and local times; nil: none was asked for, and dates are of UTC
 	asOf      gridloom.Millis       // 0: the present state
 	partial   bool
 	unit      string
@@ -92,10 +94,10 @@ var (
 	aggNames   = []string{aggSum: "sum", aggAvg: "avg", aggMin: "min", aggMax: "max"}
 )
 
-// windowsQuery is a request for /windows. from and to lie on the grid of step.
+// windowsQuery is a request for /windows. from and to are those of the grid.
 type windowsQuery struct {
 	selection
-	step   gridloom.Millis
+	grid   grid
 	closed bool
 	group  grouping
 	agg    aggregation
@@ -114,12 +116,13 @@ type params struct {
 	known  []string
 	now    gridloom.Millis
 	limits *Limits
+	zone   *time.Location // of dates
 	err    error
 }
 
 func newParams(rawQuery string, now gridloom.Millis, limits *Limits) *params {
 	values, err := url.ParseQuery(rawQuery)
-	p := &params{values: values, now: now, limits: limits}
+	p := &params{values: values, now: now, limits: limits, zone: time.UTC}
 	if err != nil {
 		p.err = &problem{
 			kind: problemParameter, status: 400, detail: "the query string cannot be read: " + err.Error(),
@@ -215,7 +218,7 @@ func (p *params) instant(name, def string) gridloom.Millis {
 	if s == "" {
 		s = def
 	}
-	at, err := parseInstant(s, p.now)
+	at, err := parseInstant(s, p.now, p.zone)
 	if err != nil {
 		p.fail(name, s, mendOf(err))
 	}
@@ -241,6 +244,21 @@ func (p *params) span() (from, to gridloom.Millis) {
 			"ask for several shorter spans")
 	}
 	return from, to
+}
+
+// tz reads the zone of dates and of the calendar, nil if there is none.
+func (p *params) tz() *time.Location {
+	name := p.one("tz")
+	if name == "" {
+		return nil
+	}
+	zone, err := loadZone(name)
+	if err != nil {
+		p.fail("tz", name, mendOf(err))
+		return nil
+	}
+	p.zone = zone
+	return zone
 }
 
 func spanString(s gridloom.Millis) string { return string(appendSpan(nil, s)) }
@@ -305,9 +323,10 @@ func (p *params) timeout() time.Duration {
 func (p *params) selection() selection {
 	var sel selection
 	sel.meters, sel.registers = p.meters(), p.registers()
+	sel.zone = p.tz()
 	sel.from, sel.to = p.span()
 	if s := p.one("as_of"); s != "" {
-		at, err := parseInstant(s, p.now)
+		at, err := parseInstant(s, p.now, p.zone)
 		switch {
 		case err != nil:
 			p.fail("as_of", s, mendOf(err))
@@ -343,20 +362,8 @@ func (p *params) unit(ids []gridloom.RegisterID) (unit string, scale int) {
 
 // windowsParams reads a request for /windows over stored panes of the given width.
 func (p *params) windowsParams(width gridloom.Millis) (windowsQuery, error) {
-	q := windowsQuery{selection: p.selection(), step: width}
-	if s := p.one("step"); s != "" {
-		step, err := parseSpan(s)
-		switch {
-		case err != nil:
-			p.fail("step", s, mendOf(err))
-		case step%width != 0:
-			p.fail("step", s, fmt.Sprintf("want a multiple of the window, which is %s here, such as %s", spanString(width), spanString(4*width)))
-		case step > 366*gridloom.Day:
-			p.fail("step", s, "at most 366d")
-		default:
-			q.step = step
-		}
-	}
+	q := windowsQuery{selection: p.selection()}
+	q.grid = p.grid(q.from, q.to, width)
 	q.closed = p.flag("closed")
 	if i, ok := p.choice("group_by", groupNames); ok {
 		q.group = grouping(i)
@@ -369,9 +376,62 @@ func (p *params) windowsParams(width gridloom.Millis) (windowsQuery, error) {
 	if q.group == byMeter {
 		p.checkAddable(q.registers)
 	}
-	q.from, q.to = q.from.Floor(q.step), -(-q.to).Floor(q.step)
+	q.from, q.to = q.grid.from, q.grid.to
 	p.known = append(p.known, "format")
 	return q, p.done()
+}
+
+// grid reads step=: the width of a window, a multiple of it, or a step of the
+// calendar, whose bounds must lie where stored windows begin.
+func (p *params) grid(from, to, width gridloom.Millis) grid {
+	s := p.one("step")
+	if s == "" || p.err != nil {
+		return equalSteps(spanString(width), width, from, to)
+	}
+	step, isCalendar, err := parseCalendarStep(s)
+	if err != nil {
+		p.fail("step", s, mendOf(err))
+	}
+	if !isCalendar {
+		return p.equalSteps(s, from, to, width)
+	}
+	if p.err != nil {
+		return grid{}
+	}
+	g := calendarSteps(s, step, from, to, p.zone)
+	if at, ok := g.misfit(width); ok && p.err == nil {
+		name, value := "step", s
+		if p.zone != time.UTC {
+			name, value = "tz", p.zone.String()
+		}
+		p.err = &problem{
+			kind: problemGrid, status: http.StatusUnprocessableEntity, parameter: name, value: value,
+			detail: fmt.Sprintf("a step of %s in %s begins at %s, in the midst of a stored window of %s, whose energy is not known by parts", s, p.zone, at, spanString(width)),
+			mend:   "ask for a zone whose clock is a multiple of " + spanString(width) + " away from UTC, for a step such as " + spanString(4*width) + ", or for the readings",
+		}
+	}
+	return g
+}
+
+// equalSteps reads a step that is no step of the calendar.
+func (p *params) equalSteps(s string, from, to, width gridloom.Millis) grid {
+	step, err := parseSpan(s)
+	switch {
+	case err != nil:
+		p.fail("step", s, calendarForms)
+	case step%width != 0:
+		p.fail("step", s, fmt.Sprintf("want a multiple of the window, which is %s here, such as %s", spanString(width), spanString(4*width)))
+	case step > maxStepDays*gridloom.Day:
+		p.fail("step", s, fmt.Sprintf("at most %dd", maxStepDays))
+	}
+	if p.err != nil {
+		return grid{}
+	}
+	name := spanString(step)
+	if step >= gridloom.Day {
+		name = s // 24h is not a day of the calendar
+	}
+	return equalSteps(name, step, from, to)
 }
 
 // checkAddable refuses to join registers of one meter that do not measure the same.

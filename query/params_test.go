@@ -3,6 +3,8 @@ package query
 import (
 	"strings"
 	"testing"
+	"time"
+	_ "time/tzdata" // zones do not depend on the machine
 
 	"github.com/gridloom/gridloom"
 )
@@ -17,7 +19,7 @@ func TestInstants(t *testing.T) {
 	now := t0 + gridloom.Day
 	f := func(s, want string) {
 		t.Helper()
-		at, err := parseInstant(s, now)
+		at, err := parseInstant(s, now, time.UTC)
 		got := at.String()
 		if err != nil {
 			got = mendOf(err)
@@ -46,7 +48,12 @@ func TestInstants(t *testing.T) {
 	f("-7", "seconds?")
 	f("now-", "want whole numbers")
 	f("now7d", "want RFC 3339")
-	f("2026-11-22", "want RFC 3339")
+	f("2026-11-22", "2026-11-22T00:00:00Z")
+	f("2026-11", "2026-11-01T00:00:00Z")
+	f("2026", "2026-01-01T00:00:00Z")
+	f("1969", "between 1970 and 9999")
+	f("2026-02-30", "want RFC 3339")
+	f("2026-11-22T20", "want RFC 3339")
 	f("2026-11-22T20:15:00", "want RFC 3339")
 	f("99999999999999999", "between 1970 and 9999")
 	f("-9999999w", "1000 years")
@@ -86,8 +93,16 @@ func TestParametersSayHowToMendThem(t *testing.T) {
 	f("group_by=meter&register=energy_import_t1,energy_import_t2", "", "")
 	f("step=10m", "step", "want a multiple of the window, which is 15m here, such as 1h")
 	f("step=20m", "step", "want a multiple of the window")
-	f("step=15", "step", "want whole numbers with w, d, h, m or s")
+	f("step=15", "step", "want 1d, 1w, 1mo, 3mo or 1y of the calendar, or whole numbers with h, m or s")
 	f("step=400d", "step", "at most 366d")
+	f("step=9000h", "step", "at most 366d")
+	f("step=2y", "step", "at most 366d or 1y")
+	f("step=0d", "step", "want 1d, 1w")
+	f("step=5mo", "step", "want months that fill a year")
+	f("step=1mo&tz=Europe/Amsterdam&from=2026-10&to=2026-11", "", "")
+	f("tz=Amsterdam", "tz", "want a name of the IANA time zone database")
+	f("tz=Local", "tz", "want a name of the IANA time zone database")
+	f("tz=../etc/passwd", "tz", "want a name of the IANA time zone database")
 	f("from=now&to=-1h", "from", "it must lie before to")
 	f("from=yesterday", "from", "want RFC 3339 with an offset")
 	f("to=1795378500", "to", "seconds?")
@@ -153,12 +168,21 @@ func TestWindowsAreAskedForOnTheGridOfTheStep(t *testing.T) {
 	f("from=2026-11-22T10:00:00Z&to=2026-11-22T11:00:00Z&step=1h", "2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z")
 	f("from=2026-11-22T10:01:00Z&to=2026-11-22T11:00:01Z&step=1d", "2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z")
 	f("", "2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z")
+	f("from=2026-11-22T10:01:00Z&to=now&step=1mo", "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z")
+	f("from=2026-11-22&to=now&step=1w", "2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z") // Mondays
+	f("from=2026-11-22&to=now&step=7d", "2026-11-19T00:00:00Z", "2026-11-26T00:00:00Z") // counted from 1970
+	f("from=2026-10-25&to=2026-10-26&tz=Europe/Amsterdam", "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z")
+	f("from=2026-10&to=2026-11&step=1d&tz=Europe/Amsterdam", "2026-09-30T22:00:00Z", "2026-10-31T23:00:00Z")
+	f("from=2026-10-25&to=2026-10-26&step=24h&tz=Europe/Amsterdam", "2026-10-24T00:00:00Z", "2026-10-26T00:00:00Z") // not the calendar's
+	f("from=2026&to=2027&step=1y&tz=Asia/Kathmandu", "2025-12-31T18:15:00Z", "2026-12-31T18:15:00Z")
+	f("from=2026-11-22T12:00:00%2B01:00&to=now&step=1y&tz=Pacific/Auckland", "2025-12-31T11:00:00Z", "2026-12-31T11:00:00Z")
 }
 
 func FuzzParams(f *testing.F) {
 	for _, s := range []string{
 		"meter=m1&from=-7d&to=now&step=1h", "group_by=meter&register=energy_import&unit=kWh&agg=max", "as_of=2026-11-22T10:01:00Z",
 		"meters=a,b,,&timeout=1w", "from=99999999999999999999", "step=9223372036854775807ms", "from=-99999999w&to=now+1ms", "%zz;;&&=",
+		"step=1mo&tz=Europe/Amsterdam&from=2026-10&to=2026", "step=1d&tz=Asia/Kathmandu", "step=1d&tz=Africa/Monrovia&from=1970&to=1973", "step=12mo&from=9999&to=9999-12-31",
 	} {
 		f.Add(s)
 	}
@@ -167,8 +191,10 @@ func FuzzParams(f *testing.F) {
 		q, err := newParams(query, t0, testLimits()).windowsParams(width)
 		if err == nil {
 			switch {
-			case q.from >= q.to, q.from%q.step != 0, q.to%q.step != 0, q.step%width != 0, q.step <= 0:
-				t.Errorf("%q = %d to %d by %d", query, q.from, q.to, q.step)
+			case q.from >= q.to, q.from%width != 0, q.to%width != 0, q.grid.from != q.from, q.grid.to != q.to, q.grid.len() < 1:
+				t.Errorf("%q = %d to %d by %+v", query, q.from, q.to, q.grid)
+			case q.grid.step(0).Start != q.from, q.grid.step(q.grid.len()-1).End != q.to, q.grid.number(q.from) != 0, q.grid.number(q.to) != q.grid.len():
+				t.Errorf("%q: steps do not fill %d to %d: %+v", query, q.from, q.to, q.grid)
 			case q.timeout <= 0, q.timeout > maxDeadline, len(q.meters) > 1000, q.asOf > t0:
 				t.Errorf("%q = %+v", query, q)
 			}

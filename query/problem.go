@@ -16,6 +16,7 @@ const (
 	problemParameter   problemKind = "parameter"   // a parameter that cannot be read or is not known
 	problemFormat      problemKind = "format"      // no form that the client accepts
 	problemLimit       problemKind = "limit"       // more than one request may ask for
+	problemGrid        problemKind = "grid"        // steps that would cut stored windows
 	problemNotFound    problemKind = "not-found"   // no such meter or path
 	problemMethod      problemKind = "method"      // a method that the path does not have
 	problemBusy        problemKind = "busy"        // too many heavy queries at once
@@ -70,7 +71,7 @@ func (p *problem) Unwrap() error {
 
 var problemTitles = map[problemKind]string{
 	problemParameter: "A parameter cannot be used", problemFormat: "No such format", problemLimit: "More than one request may ask for",
-	problemNotFound: "Not found", problemMethod: "Method not allowed", problemBusy: "Too many heavy queries at once",
+	problemGrid: "Steps would cut stored windows", problemNotFound: "Not found", problemMethod: "Method not allowed", problemBusy: "Too many heavy queries at once",
 	problemDeadline: "The answer took too long", problemUnavailable: "Not available now", problemCorrupt: "A stored file is damaged",
 	problemInternal: "Internal error",
 }

@@ -1,6 +1,8 @@
 package query
 
 import (
+	"slices"
+
 	"github.com/gridloom/gridloom"
 )
 
@@ -15,12 +17,8 @@ func (sel *selection) unitOf(id gridloom.RegisterID) string {
 // windowTable describes the rows of /windows without group_by.
 func windowTable(q *windowsQuery, head []field) *table {
 	dec := func(name string) column { return column{name, kindDecimal, q.scale} }
-	return &table{noun: "windows", head: head, columns: []column{
-		{name: "meter"},
-		{name: "register"},
-		{name: "unit"},
-		{name: "start", kind: kindInstant},
-		{name: "end", kind: kindInstant},
+	times := append([]column{{name: "start", kind: kindInstant}, {name: "end", kind: kindInstant}}, localColumns(q.zone)...)
+	return &table{noun: "windows", head: head, columns: slices.Concat([]column{{name: "meter"}, {name: "register"}, {name: "unit"}}, times, []column{
 		dec("energy"),
 		{"coverage", kindDecimal, 6},
 		{name: "coverage_ms", kind: kindInt},
@@ -30,14 +28,19 @@ func windowTable(q *windowsQuery, head []field) *table {
 		{name: "closed", kind: kindBool},
 		{name: "revision", kind: kindInt},
 		{name: "computed_at", kind: kindInstant},
-	}}
+	})}
 }
 
 // windowRows writes panes as rows of windowTable.
 type windowRows struct {
 	q     *windowsQuery
 	enc   encoder
-	cells [19]cell
+	local local
+	cells []cell
+}
+
+func newWindowRows(q *windowsQuery, enc encoder) *windowRows {
+	return &windowRows{q: q, enc: enc, local: newLocal(q.zone, q.grid.layout)}
 }
 
 func (w *windowRows) take(p *gridloom.Pane) error {
@@ -57,14 +60,14 @@ func (w *windowRows) take(p *gridloom.Pane) error {
 	if covers {
 		covered = ratio(p.Coverage, p.Length)
 	}
-	w.cells = [...]cell{
-		text(p.Meter), text(p.Register.Info().Alias), text(w.q.unitOf(p.Register)), instant(p.Start), instant(end),
+	w.cells = w.local.append(append(w.cells[:0],
+		text(p.Meter), text(p.Register.Info().Alias), text(w.q.unitOf(p.Register)), instant(p.Start), instant(end)), p.Start)
+	w.cells = append(w.cells,
 		when(p.HasEnergy, p.Energy), when(covers, covered), when(covers, int64(p.Coverage)), number(p.N),
 		when(some && (kind == gridloom.Interval || kind == gridloom.Event), p.Sum),
 		when(some, p.Min), when(some, p.Max), when(hasMean, mean), when(some, p.First), when(some, p.Last),
-		quality(p.Quality), truth(p.Closed), when(stored, int64(p.Revision)), when(stored, int64(p.ComputedAt)),
-	}
-	return w.enc.row(w.cells[:])
+		quality(p.Quality), truth(p.Closed), when(stored, int64(p.Revision)), when(stored, int64(p.ComputedAt)))
+	return w.enc.row(w.cells)
 }
 
 func (w *windowRows) end() error { return nil }
@@ -76,11 +79,8 @@ func groupTable(q *windowsQuery, head []field) *table {
 	if q.group == byMeter {
 		name, members = "meter", "registers"
 	}
-	return &table{noun: "windows", head: head, columns: []column{
-		{name: name},
-		{name: "unit"},
-		{name: "start", kind: kindInstant},
-		{name: "end", kind: kindInstant},
+	times := append([]column{{name: "start", kind: kindInstant}, {name: "end", kind: kindInstant}}, localColumns(q.zone)...)
+	return &table{noun: "windows", head: head, columns: slices.Concat([]column{{name: name}, {name: "unit"}}, times, []column{
 		{name: members, kind: kindInt},
 		dec("energy"), dec("mean"), dec("sum"),
 		{"coverage", kindDecimal, 6},
@@ -89,14 +89,15 @@ func groupTable(q *windowsQuery, head []field) *table {
 		{name: "quality", kind: kindQuality},
 		{name: "closed", kind: kindBool},
 		{name: "computed_at", kind: kindInstant},
-	}}
+	})}
 }
 
 // groupRows returns the function that writes sums as rows of groupTable.
-func groupRows(q *windowsQuery, enc encoder) func(g *group, start gridloom.Millis, s *groupSum) error {
-	cells := make([]cell, 15)
-	return func(g *group, start gridloom.Millis, s *groupSum) error {
-		if q.closed && s.open || start >= q.to || start+q.step <= q.from {
+func groupRows(q *windowsQuery, enc encoder) func(g *group, step gridloom.Window, s *groupSum) error {
+	var cells []cell
+	at := newLocal(q.zone, q.grid.layout)
+	return func(g *group, step gridloom.Window, s *groupSum) error {
+		if q.closed && s.open || step.Start >= q.to || step.End <= q.from {
 			return nil
 		}
 		name := g.meter
@@ -108,30 +109,25 @@ func groupRows(q *windowsQuery, enc encoder) func(g *group, start gridloom.Milli
 		covers := kind != gridloom.Event
 		var covered int64
 		if covers {
-			covered = ratio(s.coverage, q.step*gridloom.Millis(s.series))
+			covered = ratio(s.coverage, step.Length()*gridloom.Millis(s.series))
 		}
-		copy(cells, []cell{
-			text(name), text(q.unitOf(g.register)), instant(start), instant(start + q.step),
+		cells = at.append(append(cells[:0], text(name), text(q.unitOf(g.register)), instant(step.Start), instant(step.End)), step.Start)
+		cells = append(cells,
 			number(s.series), when(ok && kind <= gridloom.Interval, v), when(ok && kind == gridloom.Gauge, v), when(ok && kind == gridloom.Event, v),
 			when(covers, covered), number(s.n), when(s.extremes, s.least), when(s.extremes, s.greatest), quality(s.quality),
-			truth(!s.open), when(q.asOf == 0, int64(s.computedAt)),
-		})
+			truth(!s.open), when(q.asOf == 0, int64(s.computedAt)))
 		return enc.row(cells)
 	}
 }
 
 // readingTable describes the rows of /readings.
 func readingTable(q *readingsQuery, head []field) *table {
-	t := &table{noun: "readings", head: head, columns: []column{
-		{name: "meter"},
-		{name: "register"},
-		{name: "unit"},
-		{name: "start", kind: kindInstant},
-		{name: "length", kind: kindSpan},
+	times := append([]column{{name: "start", kind: kindInstant}, {name: "length", kind: kindSpan}}, localColumns(q.zone)...)
+	t := &table{noun: "readings", head: head, columns: slices.Concat([]column{{name: "meter"}, {name: "register"}, {name: "unit"}}, times, []column{
 		{"value", kindDecimal, q.scale},
 		{name: "quality", kind: kindQuality},
 		{name: "serial"},
-	}}
+	})}
 	if q.history {
 		t.columns = append(t.columns, column{name: "void", kind: kindBool}, column{name: "order"}, column{name: "sequence", kind: kindInt},
 			column{name: "place", kind: kindInt}, column{name: "agent"}, column{name: "logged_at", kind: kindInstant})
@@ -141,10 +137,12 @@ func readingTable(q *readingsQuery, head []field) *table {
 
 // readingRows returns the function that writes readings as rows of readingTable.
 func readingRows(q *readingsQuery, enc encoder) func(r *gridloom.Reading) error {
-	cells := make([]cell, 0, 14)
+	var cells []cell
+	at := newLocal(q.zone, calendarStep{}.layout())
 	return func(r *gridloom.Reading) error {
-		cells = append(cells[:0],
-			text(r.Meter), text(r.Register.Info().Alias), text(q.unitOf(r.Register)), instant(r.Start), when(r.Length > 0, int64(r.Length)),
+		cells = at.append(append(cells[:0],
+			text(r.Meter), text(r.Register.Info().Alias), text(q.unitOf(r.Register)), instant(r.Start), when(r.Length > 0, int64(r.Length))), r.Start)
+		cells = append(cells,
 			when(!r.Void, r.Value), quality(r.Quality), textOrNull(r.Serial))
 		if q.history {
 			cells = append(cells, truth(r.Void), text(r.Order.String()), number(int64(r.Sequence)), number(r.Place), textOrNull(r.Agent), instant(r.LoggedAt))

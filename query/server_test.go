@@ -175,7 +175,7 @@ func TestMoreThanMayBeAskedForIsRefused(t *testing.T) {
 	f(func(l *Limits) { l.Bytes = 1000 }, "/api/v1/readings?"+wholeDay, 422, "longer than 1000 bytes")
 	f(func(l *Limits) { l.Series = 2 }, "/api/v1/windows?"+wholeDay, 422, "more than 2 series")
 	f(func(l *Limits) { l.Series = 2 }, "/api/v1/readings?"+wholeDay, 422, "more than 2 series")
-	f(func(l *Limits) { l.Steps = 1 }, "/api/v1/windows?group_by=meter&register=energy_import_interval&"+wholeDay, 422, "more than 1 steps")
+	f(func(l *Limits) { l.Steps = 1 }, "/api/v1/windows?group_by=meter&register=energy_import_interval,energy_import&"+wholeDay, 422, "more than 1 steps")
 	f(func(l *Limits) { l.Span = gridloom.Hour }, "/api/v1/windows?from=-2h", 422, "longer than the limit of 1h")
 	f(func(l *Limits) { l.Deadline = 1 }, "/api/v1/windows", 503, "timeout=5m")
 }

@@ -1,8 +1,6 @@
 package query
 
 import (
-	"fmt"
-
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
 )
@@ -11,50 +9,44 @@ import (
 // as wide as a window it passes panes on as they are.
 type steps struct {
 	window    window.Config
-	step      gridloom.Millis
+	grid      *grid
 	watermark func(meter string) gridloom.Millis
 	next      paneSink
 
-	panes []gridloom.Pane // of one series, in the step [start, start+step)
-	start gridloom.Millis
-	sum   gridloom.Pane // kept here because what is handed on would be allocated for each step
+	step   gridloom.Window // at hand
+	joined window.Combination
+	sum    gridloom.Pane // kept here because what is handed on would be allocated for each step
 }
 
 func (s *steps) take(p *gridloom.Pane) error {
-	if p.Length == s.step && p.Start == p.Start.Floor(s.step) {
+	if p.Length == s.grid.width && p.Start == p.Start.Floor(p.Length) {
 		if err := s.flush(); err != nil {
 			return err
 		}
 		return s.next.take(p)
 	}
-	start := p.Start.Floor(s.step)
-	if p.Start+p.Length > start+s.step {
-		return overLimit("step", fmt.Sprintf("a stored window of %s at %s does not fit into a step of %s", spanString(p.Length), p.Start, spanString(s.step)),
-			"ask for a step that is a multiple of "+spanString(p.Length))
-	}
-	if len(s.panes) > 0 {
-		if f := &s.panes[0]; start != s.start || p.Register != f.Register || p.Meter != f.Meter {
-			if err := s.flush(); err != nil {
-				return err
-			}
+	meter, register, holds := s.joined.Holds()
+	if !holds || p.Start < s.step.Start || p.Start+p.Length > s.step.End || p.Register != register || p.Meter != meter {
+		if err := s.flush(); err != nil {
+			return err
+		}
+		var err error
+		if s.step, err = s.grid.hold(p); err != nil {
+			return err
 		}
 	}
-	s.panes, s.start = append(s.panes, *p), start
+	s.joined.Add(p)
 	return nil
 }
 
 // flush hands on the step at hand.
 func (s *steps) flush() error {
-	if len(s.panes) == 0 {
+	meter, register, holds := s.joined.Holds()
+	if !holds {
 		return nil
 	}
-	f := &s.panes[0]
-	var ok bool
-	s.sum, ok = s.window.Combine(f.Register.Info().Kind, gridloom.Window{Start: s.start, End: s.start + s.step}, s.watermark(f.Meter), s.panes)
-	s.panes = s.panes[:0]
-	if !ok {
-		return nil
-	}
+	s.sum, _ = s.joined.Pane(&s.window, register.Info().Kind, s.step, s.watermark(meter))
+	s.joined = window.Combination{}
 	return s.next.take(&s.sum)
 }
 

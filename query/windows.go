@@ -27,7 +27,7 @@ func (s *Server) listWindows(w http.ResponseWriter, r *http.Request) error {
 		kind, sel.From, sel.To = pane.KindRaw, 0, 0
 	}
 	return s.scan(w, r, &q.selection, kind, sel, func(ctx context.Context, sc *scan) error {
-		head := append(q.head(sc), field{"step", kindSpan, number(int64(q.step))})
+		head := append(q.head(sc), field{"step", kindString, text(q.grid.name)})
 		t := windowTable(&q, head)
 		if q.group != noGrouping {
 			t = groupTable(&q, append(head, field{"group_by", kindString, text(groupNames[q.group])}, field{"agg", kindString, text(aggNames[q.agg])}))
@@ -38,12 +38,12 @@ func (s *Server) listWindows(w http.ResponseWriter, r *http.Request) error {
 
 // windows walks the panes that q asks for and writes what comes of them.
 func (s *Server) windows(ctx context.Context, sc *scan, q *windowsQuery, enc encoder) error {
-	var out paneSink = &windowRows{q: q, enc: enc}
+	var out paneSink = newWindowRows(q, enc)
 	if q.group != noGrouping {
-		out = &groups{by: q.group, agg: q.agg, step: q.step, most: s.limits.Steps, emit: groupRows(q, enc)}
+		out = &groups{by: q.group, agg: q.agg, grid: &q.grid, single: len(q.registers) == 1, most: s.limits.Steps, named: map[string]*group{}, emit: groupRows(q, enc)}
 	}
 	watermark := s.watermarks(sc.snaps, q.asOf)
-	out = &countSeries{most: s.limits.Series, next: &steps{window: s.cfg.Window, step: q.step, watermark: watermark, next: out}}
+	out = &countSeries{most: s.limits.Series, next: &steps{window: s.cfg.Window, grid: &q.grid, watermark: watermark, next: out}}
 	if q.asOf == 0 {
 		newest := &newestPanes{from: q.from, to: q.to, next: out}
 		sources, err := s.paneSources(ctx, sc, q)
@@ -106,6 +106,9 @@ func (sel *selection) head(sc *scan) []field {
 		{"from", kindInstant, instant(sel.from)},
 		{"to", kindInstant, instant(sel.to)},
 		{"partial", kindBool, truth(isPartial(sc.snaps))},
+	}
+	if sel.zone != nil {
+		head = append(head, field{"tz", kindString, text(sel.zone.String())})
 	}
 	if sel.asOf != 0 {
 		head = append(head, field{"as_of", kindInstant, instant(sel.asOf)})
