@@ -55,6 +55,7 @@ func TestLondonYearThroughTheWholePath(t *testing.T) {
 	s.awaitFolded()
 	s.checkLondon()
 	took := time.Since(began)
+	s.checkFacts("lcl")
 	t.Logf("acknowledged after %.1f s, queryable after %.1f s", acked.Seconds(), took.Seconds())
 	if took > time.Minute { // 15 s on two quiet cores: this machine runs other tests, too
 		t.Errorf("a year of 100 meters takes %v from the first PUBLISH to its answer", took)
