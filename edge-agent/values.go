@@ -109,6 +109,35 @@ func (c choice) Set(s string) error {
 	return nil
 }
 
+// lengthFlag is a length of time, or next.
+type lengthFlag struct {
+	length *time.Duration
+	next   *bool
+}
+
+func (l lengthFlag) String() string {
+	switch {
+	case l.length == nil:
+		return ""
+	case *l.next:
+		return "next"
+	}
+	return l.length.String()
+}
+
+func (l lengthFlag) Set(s string) error {
+	if s == "next" {
+		*l.length, *l.next = 0, true
+		return nil
+	}
+	length, err := time.ParseDuration(s)
+	if err != nil {
+		return errors.New("want a length such as 30m, or next")
+	}
+	*l.length, *l.next = length, false
+	return nil
+}
+
 // oneOf is a flag of several words.
 type oneOf struct {
 	set   *string

@@ -55,7 +55,7 @@ func TestLondonYearThroughTheWholePath(t *testing.T) {
 	s.awaitFolded()
 	s.checkLondon()
 	took := time.Since(began)
-	s.checkFacts("lcl")
+	s.checkFacts(nil, "lcl")
 	t.Logf("acknowledged after %.1f s, queryable after %.1f s", acked.Seconds(), took.Seconds())
 	if took > time.Minute { // 15 s on two quiet cores: this machine runs other tests, too
 		t.Errorf("a year of 100 meters takes %v from the first PUBLISH to its answer", took)
@@ -84,12 +84,9 @@ func TestLondonYearThroughTheWholePath(t *testing.T) {
 	}
 	s.checkLondon()
 
-	known := func() float64 {
-		return s.metric("gridloom_aggregate_duplicates_total") + s.metric("gridloom_aggregate_ranked_total")
-	}
 	replay(t, s, files, spools)
 	check("after a second replay")
-	if n := known(); n != londonReadings {
+	if n := s.alreadyKnown(); n != londonReadings {
 		t.Errorf("%v readings of the second replay are counted as known already, want %d", n, londonReadings)
 	}
 	again()
@@ -100,7 +97,7 @@ func TestLondonYearThroughTheWholePath(t *testing.T) {
 	}
 	replay(t, s, files, spools)
 	check("after a replay without the old spools")
-	if n := known(); n != londonReadings {
+	if n := s.alreadyKnown(); n != londonReadings {
 		t.Errorf("%v readings of the third replay are counted as known already, want %d", n, londonReadings)
 	}
 	again()
@@ -133,6 +130,12 @@ func replay(t *testing.T, s *server, files []string, spools string) {
 	if t.Failed() {
 		t.FailNow()
 	}
+}
+
+// alreadyKnown returns how many readings said what was known.
+func (s *server) alreadyKnown() float64 {
+	s.t.Helper()
+	return s.metric("gridloom_aggregate_duplicates_total") + s.metric("gridloom_aggregate_ranked_total")
 }
 
 // metric returns a metric of the server, added up over its labels, 0 if it is not there.

@@ -17,19 +17,26 @@ type ReplayConfig struct {
 	Files []string // paths; see ExpandFiles
 
 	// Map names columns, as "meter=LCLid,at=tstp,value=energy(kWh/hh)". The keys are
-	// meter, at, value (of Register), serial, and any register's name or code for a
-	// value column of its own. What a key is mapped to is a column's name, #3 for the
-	// third column, or =text for the same text in every row.
+	// meter, at (or date and time, which are read with a blank between them), value (of
+	// Register, or of what the column register says), serial, and any register's name or
+	// code for a value column of its own. What a key is mapped to is a column's name, #3
+	// for the third column, or =text for the same text in every row.
 	Map       string
-	NoHeader  bool          // the files have no line of names: columns are #1, #2, ...
-	Register  string        // of the column value; energy_import
-	Length    time.Duration // of interval readings; 0: readings at an instant
-	LabelEnd  bool          // the label of an interval is its end
-	Unit      string        // of value columns; the register's own
-	Separator string        // one byte; ","
-	Decimal   string        // decimal mark; "."
-	Layout    string        // a Go time layout, unix, unixms or auto; "auto"
-	Zone      string        // of times without an offset; "UTC"
+	NoHeader  bool   // the files have no line of names: columns are #1, #2, ...
+	Register  string // of the column value; energy_import
+	Registers string // what the column register says, as "Offtake Day=energy_import_t1,…"; else it holds names or codes
+
+	Length time.Duration // of interval readings; 0: readings at an instant
+	// NextLength: an interval ends where the meter's next row in the file begins, unless
+	// that is further than Longest (1 h) or not later; then it is as long as the one before.
+	NextLength bool
+	Longest    time.Duration
+	LabelEnd   bool   // the label of an interval is its end
+	Unit       string // of value columns; the register's own
+	Separator  string // one byte; ","
+	Decimal    string // decimal mark; "."
+	Layout     string // a Go time layout, unix, unixms or auto; "auto"
+	Zone       string // of times without an offset; "UTC"
 
 	// Speed is how many times real time readings come, by their end; 0 as fast as
 	// they are taken.
@@ -44,9 +51,14 @@ type ReplayConfig struct {
 // columns is a map of columns, first as asked for, then found in a file's header.
 type columns struct {
 	meter, at, serial column
+	date, time        column // instead of at
+	register          column // of the value, by what it says
 	values            []valueColumn
+	registers         map[string]valueColumn // by what the column register says; their columns are not set
+	unit              string
 	mark              byte
 	length            gridloom.Millis
+	longest           gridloom.Millis // 0: length is that of all readings
 	labelEnd          bool
 }
 
@@ -66,7 +78,7 @@ type valueColumn struct {
 
 // parseColumns reads cfg.Map and what belongs to it.
 func parseColumns(cfg *ReplayConfig) (*columns, error) {
-	m := &columns{mark: '.', length: gridloom.SpanOf(cfg.Length), labelEnd: cfg.LabelEnd}
+	m := &columns{mark: '.', length: gridloom.SpanOf(cfg.Length), labelEnd: cfg.LabelEnd, unit: cfg.Unit}
 	switch {
 	case len(cfg.Decimal) > 1:
 		return nil, fmt.Errorf("%w: decimal mark %q: want one character", gridloom.ErrInvalid, cfg.Decimal)
@@ -75,6 +87,9 @@ func parseColumns(cfg *ReplayConfig) (*columns, error) {
 	}
 	if m.length < 0 || m.length > gridloom.MaxInterval || cfg.Length > 0 && cfg.Length < time.Second {
 		return nil, fmt.Errorf("%w: length %s: want 1s to %s", gridloom.ErrInvalid, cfg.Length, gridloom.MaxInterval.Duration())
+	}
+	if err := m.lengths(cfg); err != nil {
+		return nil, err
 	}
 	if cfg.Map == "" {
 		cfg.Map = "meter=meter,at=at,value=value"
@@ -93,8 +108,14 @@ func parseColumns(cfg *ReplayConfig) (*columns, error) {
 			m.meter = c
 		case "at":
 			m.at = c
+		case "date":
+			m.date = c
+		case "time":
+			m.time = c
 		case "serial":
 			m.serial = c
+		case "register":
+			m.register = c
 		case "value":
 			if cfg.Register == "" {
 				cfg.Register = "energy_import"
@@ -109,10 +130,66 @@ func parseColumns(cfg *ReplayConfig) (*columns, error) {
 			m.values = append(m.values, v)
 		}
 	}
-	if !m.meter.wanted || !m.at.wanted || len(m.values) == 0 {
-		return nil, fmt.Errorf("%w: map %q: want at least meter=, at= and value= (or a register's name)", gridloom.ErrInvalid, cfg.Map)
+	if !m.meter.wanted || m.at.wanted == (m.date.wanted && m.time.wanted) || m.date.wanted != m.time.wanted || len(m.values) == 0 {
+		return nil, fmt.Errorf("%w: map %q: want at least meter=, at= (or date= and time=) and value= (or a register's name)", gridloom.ErrInvalid, cfg.Map)
 	}
-	return m, nil
+	return m, m.parseRegisters(cfg)
+}
+
+// lengths reads how long intervals are whose length the rows themselves tell.
+func (m *columns) lengths(cfg *ReplayConfig) error {
+	switch {
+	case !cfg.NextLength:
+		return nil
+	case cfg.LabelEnd:
+		return fmt.Errorf("%w: length next: want labels that are starts", gridloom.ErrInvalid)
+	case cfg.Longest == 0:
+		cfg.Longest = time.Hour
+	case cfg.Longest < time.Second || gridloom.SpanOf(cfg.Longest) > gridloom.MaxInterval:
+		return fmt.Errorf("%w: longest %s: want 1s to %s", gridloom.ErrInvalid, cfg.Longest, gridloom.MaxInterval.Duration())
+	}
+	m.longest = gridloom.SpanOf(cfg.Longest)
+	m.length = m.longest // until the next row tells
+	return nil
+}
+
+// parseRegisters reads cfg.Registers and checks what the column register goes with.
+func (m *columns) parseRegisters(cfg *ReplayConfig) error {
+	switch {
+	case !m.register.wanted && cfg.Registers == "":
+		return nil
+	case !m.register.wanted:
+		return fmt.Errorf("%w: registers %q: want a column register= in the map", gridloom.ErrInvalid, cfg.Registers)
+	case len(m.values) != 1:
+		return fmt.Errorf("%w: map %q: with register= want one column value=", gridloom.ErrInvalid, cfg.Map)
+	case m.longest != 0:
+		return fmt.Errorf("%w: length next: want registers in columns of their own, not in rows", gridloom.ErrInvalid)
+	}
+	m.registers = map[string]valueColumn{}
+	for part := range strings.SplitSeq(cfg.Registers, ",") {
+		if part == "" {
+			continue
+		}
+		text, name, _ := strings.Cut(part, "=")
+		v, err := m.value(strings.TrimSpace(name), m.unit, column{})
+		if err != nil {
+			return fmt.Errorf("registers %q: %w", cfg.Registers, err)
+		}
+		m.registers[strings.TrimSpace(text)] = v
+	}
+	return nil
+}
+
+// registerOf returns register and scale that text stands for.
+func (m *columns) registerOf(text []byte) (valueColumn, error) {
+	v, ok := m.registers[string(text)]
+	if ok {
+		return v, nil
+	}
+	if _, ok := gridloom.RegisterByName(string(text)); !ok {
+		return v, fmt.Errorf("%w: register %q: want one that --registers names, or an alias or OBIS code", gridloom.ErrInvalid, text)
+	}
+	return m.value(string(text), m.unit, column{})
 }
 
 // parseColumn reads what a key is mapped to.
@@ -137,7 +214,7 @@ func parseColumn(s string) (column, error) {
 func (m *columns) value(name, unit string, c column) (valueColumn, error) {
 	id, ok := gridloom.RegisterByName(name)
 	if !ok {
-		return valueColumn{}, fmt.Errorf("%w: %q is neither meter, at, value nor serial, nor a register such as energy_import or 1-0:1.8.0", gridloom.ErrInvalid, name)
+		return valueColumn{}, fmt.Errorf("%w: %q is neither meter, at, date, time, value, register nor serial, nor the name of a register such as energy_import or 1-0:1.8.0", gridloom.ErrInvalid, name)
 	}
 	id, err := wire.Settle(id, m.length)
 	if err != nil {
@@ -158,7 +235,7 @@ func (m *columns) named() bool {
 }
 
 func (m *columns) all() []*column {
-	cs := []*column{&m.meter, &m.at, &m.serial}
+	cs := []*column{&m.meter, &m.at, &m.date, &m.time, &m.serial, &m.register}
 	for i := range m.values {
 		cs = append(cs, &m.values[i].column)
 	}

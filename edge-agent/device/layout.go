@@ -34,11 +34,9 @@ type instants struct {
 	layout string // "" until the first row decides
 	zone   *time.Location
 
-	// Of the last row: the repeated hour in autumn is told apart by the order of the rows.
-	meter    string
-	last     gridloom.Millis
-	date     [10]byte        // read last
-	midnight gridloom.Millis // of date
+	passes   map[string]*pass // by series: the repeated hour in autumn is told apart by the order of its rows
+	date     [10]byte         // read last
+	midnight gridloom.Millis  // of date
 }
 
 // newInstants takes a Go layout, "auto", "unix" or "unixms".
@@ -49,8 +47,9 @@ func newInstants(layout string, zone *time.Location) instants {
 	return instants{layout: layout, zone: zone}
 }
 
-// read returns the instant of a label, and TIME_AMBIGUOUS if the zone's clock showed it twice.
-func (t *instants) read(b []byte, meter string) (gridloom.Millis, gridloom.Quality, error) {
+// read returns the instant of a label, and TIME_AMBIGUOUS if the zone's clock showed
+// it twice. series names what the rows before it with the same name are of.
+func (t *instants) read(b, series []byte) (gridloom.Millis, gridloom.Quality, error) {
 	if t.layout == "" {
 		if err := t.choose(b); err != nil {
 			return 0, 0, err
@@ -65,7 +64,7 @@ func (t *instants) read(b []byte, meter string) (gridloom.Millis, gridloom.Quali
 	case layoutUnixMs:
 		at, err = parseUnix(b, 0)
 	default:
-		at, quality, err = t.parse(b, meter)
+		at, quality, err = t.parse(b, series)
 	}
 	switch {
 	case err != nil:
@@ -73,7 +72,6 @@ func (t *instants) read(b []byte, meter string) (gridloom.Millis, gridloom.Quali
 	case at < gridloom.MinInstant:
 		return 0, 0, fmt.Errorf("%w: time %q is before %s", gridloom.ErrInvalid, b, gridloom.MinInstant)
 	}
-	t.meter, t.last = meter, at
 	return at, quality, nil
 }
 
@@ -117,7 +115,7 @@ func parseUnix(b []byte, digits int) (gridloom.Millis, error) {
 }
 
 // parse reads a label in the layout and zone.
-func (t *instants) parse(b []byte, meter string) (gridloom.Millis, gridloom.Quality, error) {
+func (t *instants) parse(b, series []byte) (gridloom.Millis, gridloom.Quality, error) {
 	if t.zone == time.UTC && t.layout == "2006-01-02 15:04:05" {
 		if at, ok := t.plain(b); ok {
 			return at, 0, nil
@@ -134,16 +132,40 @@ func (t *instants) parse(b []byte, meter string) (gridloom.Millis, gridloom.Qual
 	if wall := parsed.Format(t.layout); wall != string(b) && !sameWall(parsed, t.layout, string(b)) {
 		return 0, 0, fmt.Errorf("%w: time %q does not exist in %s: its clock was put forward", gridloom.ErrInvalid, b, t.zone)
 	}
+	p := t.passes[string(series)]
+	if p == nil {
+		if t.passes == nil {
+			t.passes = map[string]*pass{}
+		}
+		p = &pass{}
+		t.passes[string(series)] = p
+	}
 	first, second, twice := bothPasses(parsed)
 	if !twice {
+		*p = pass{label: at, last: at}
 		return at, 0, nil
 	}
-	// The first pass, unless the rows of this meter are past it already.
-	at = first
-	if t.meter == meter && t.last >= first {
-		at = second
+	return p.next(first, second), gridloom.TimeAmbiguous, nil
+}
+
+// pass is how far the rows of one series have come where the clock shows times twice.
+type pass struct {
+	label  gridloom.Millis // of the last row, as the first pass shows it
+	last   gridloom.Millis // what it was taken for
+	paired bool            // it was the second of two rows with the same label
+}
+
+// next returns which of the two instants of a label its row means. Exports write the
+// hours one after the other (02:00 02:30 02:00 02:30), or each label twice (02:00
+// 02:00 02:30 02:30). So it is the first pass if the rows are not past that, or if
+// they come in pairs and this begins one; else the second.
+func (p *pass) next(first, second gridloom.Millis) gridloom.Millis {
+	if first > p.last || p.paired && first > p.label {
+		*p = pass{label: first, last: first}
+		return first
 	}
-	return at, gridloom.TimeAmbiguous, nil
+	*p = pass{label: first, last: second, paired: first == p.label && p.last == first}
+	return second
 }
 
 // sameWall reports whether label means the wall clock of at although it is not
@@ -159,14 +181,20 @@ func wallOf(t time.Time) [6]int {
 }
 
 // bothPasses returns the two instants at which the clock of at's zone shows what
-// it shows at that instant; twice is false if there is only one. Zones put their
-// clock back by one hour, Lord Howe Island by half of one.
+// it shows at that instant, before and after it was put back; twice is false if
+// there is only one.
 func bothPasses(at time.Time) (first, second gridloom.Millis, twice bool) {
-	for _, d := range []time.Duration{time.Hour, 30 * time.Minute} {
-		if after := at.Add(d); wallOf(after) == wallOf(at) {
+	_, offset := at.Zone()
+	start, end := at.ZoneBounds()
+	if !end.IsZero() {
+		_, next := end.Zone()
+		if after := at.Add(time.Duration(offset-next) * time.Second); next < offset && !after.Before(end) {
 			return gridloom.MillisOf(at), gridloom.MillisOf(after), true
 		}
-		if before := at.Add(-d); wallOf(before) == wallOf(at) {
+	}
+	if !start.IsZero() {
+		_, last := start.Add(-time.Second).Zone()
+		if before := at.Add(-time.Duration(last-offset) * time.Second); last > offset && before.Before(start) {
 			return gridloom.MillisOf(before), gridloom.MillisOf(at), true
 		}
 	}

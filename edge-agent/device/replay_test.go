@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -87,6 +88,32 @@ func TestReplayReadsWhatTheMapSays(t *testing.T) {
 		"a power 2026-10-25T01:15:00Z 0 1000 TIME_AMBIGUOUS",
 		"a power 2026-10-25T01:45:00Z 0 1000 TIME_AMBIGUOUS",
 		"a power 2026-10-25T02:00:00Z 0 1000")
+	f("date and time in columns, the register in a row, both passes of a label together",
+		ReplayConfig{
+			Map: "meter==h,date=Date,time=Time,register=What,value=V", Registers: "Day=energy_import_t1,In=energy_export_t1", Separator: ";", Decimal: ",", Unit: "kWh",
+			Layout: "02/01/2006 15:04:05", Zone: "Europe/Amsterdam", Length: 30 * time.Minute,
+		},
+		"Date;Time;What;V\n29/10/2023;01:30:00;Day;1,5\n29/10/2023;02:00:00;Day;2\n29/10/2023;02:00:00;In;0,1\n29/10/2023;02:00:00;Day;3\n29/10/2023;02:00:00;In;0,2\n"+
+			"29/10/2023;02:30:00;Day;4\n29/10/2023;02:30:00;Day;5\n29/10/2023;03:00:00;Day;6\n29/10/2023;03:00:00;energy_import;7\n",
+		"h energy_import_t1_interval 2023-10-28T23:30:00Z 1800000 1500000",
+		"h energy_import_t1_interval 2023-10-29T00:00:00Z 1800000 2000000 TIME_AMBIGUOUS",
+		"h energy_export_t1_interval 2023-10-29T00:00:00Z 1800000 100000 TIME_AMBIGUOUS",
+		"h energy_import_t1_interval 2023-10-29T01:00:00Z 1800000 3000000 TIME_AMBIGUOUS",
+		"h energy_export_t1_interval 2023-10-29T01:00:00Z 1800000 200000 TIME_AMBIGUOUS",
+		"h energy_import_t1_interval 2023-10-29T00:30:00Z 1800000 4000000 TIME_AMBIGUOUS",
+		"h energy_import_t1_interval 2023-10-29T01:30:00Z 1800000 5000000 TIME_AMBIGUOUS",
+		"h energy_import_t1_interval 2023-10-29T02:00:00Z 1800000 6000000",
+		"h energy_import_interval 2023-10-29T02:00:00Z 1800000 7000000")
+	f("lengths by the next row, within an hour, over a gap and a jump back", ReplayConfig{NextLength: true, Register: "energy_import", Map: "meter=m,at=t,value=a,energy_export=b"},
+		"m,t,a,b\na,2026-03-01 00:00,1,\na,2026-03-01 00:10,2,3\na,2026-03-01 02:00,4,\na,2026-03-01 02:01,5,\na,2026-03-01 00:00,6,\nb,2026-03-01 00:00,7,\nb,2026-03-01 01:00,8,\n",
+		"a energy_import_interval 2026-03-01T00:00:00Z 600000 1000",
+		"a energy_import_interval 2026-03-01T00:10:00Z 600000 2000",
+		"a energy_export_interval 2026-03-01T00:10:00Z 600000 3000",
+		"a energy_import_interval 2026-03-01T02:00:00Z 60000 4000",
+		"a energy_import_interval 2026-03-01T02:01:00Z 60000 5000",
+		"a energy_import_interval 2026-03-01T00:00:00Z 60000 6000",
+		"b energy_import_interval 2026-03-01T00:00:00Z 3600000 7000",
+		"b energy_import_interval 2026-03-01T01:00:00Z 3600000 8000")
 	f("a layout", ReplayConfig{Layout: "02/01/2006 15:04", Map: "meter=m,at=t,value=v"}, "m,t,v\na,16/12/2006 17:24,1", "a energy_import 2006-12-16T17:24:00Z 0 1000")
 }
 
@@ -114,6 +141,61 @@ func TestReplayNamesBadRowsAndGoesOn(t *testing.T) {
 	if n := strings.Count(log, "\n"); n != 9 {
 		t.Errorf("%d log lines, want one a row:\n%s", n, log)
 	}
+}
+
+func TestReplayNamesARowWhoseLengthIsNotKnown(t *testing.T) {
+	rows, log, bad := replay(t, ReplayConfig{NextLength: true, Longest: 10 * time.Minute}, "meter,at,value\na,2026-03-01 00:00,1\nb,2026-03-01 00:00,1\nb,2026-03-01 00:05,1\na,2026-03-01 02:00,1\n")
+	if len(rows) != 2 || bad != 2 || !strings.Contains(log, "line=2 err=") || !strings.Contains(log, "line=5 err=") || !strings.Contains(log, "no row of its meter follows within 10m0s") {
+		t.Errorf("%d good rows and %d bad ones, want 2 and 2, in lines 2 and 5:\n%s", len(rows), bad, log)
+	}
+}
+
+// TestLabelsThatComeTwiceAreToldApartByTheirOrder writes autumn nights as a clock shows
+// them, in both orders that exports have, of two series that alternate. Each time it gets the instants back.
+func TestLabelsThatComeTwiceAreToldApartByTheirOrder(t *testing.T) {
+	f := func(zone, night string, step time.Duration) {
+		t.Helper()
+		loc, err := time.LoadLocation(zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, err := time.ParseInLocation(time.DateOnly, night, loc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var passes, pairs []time.Time
+		for at := from.Add(-12 * time.Hour); at.Before(from.Add(48 * time.Hour)); at = at.Add(step) {
+			passes = append(passes, at)
+		}
+		pairs = slices.Clone(passes)
+		label := func(at time.Time) string { return at.Format("2006-01-02 15:04") }
+		slices.SortStableFunc(pairs, func(a, b time.Time) int { return strings.Compare(label(a), label(b)) })
+		for name, order := range map[string][]time.Time{"hour after hour": passes, "label by label": pairs} {
+			in := newInstants("2006-01-02 15:04", loc)
+			twice := 0
+			for _, at := range order {
+				for _, series := range []string{"a", "b"} {
+					got, q, err := in.read([]byte(label(at)), []byte(series))
+					if err != nil || got != gridloom.MillisOf(at) {
+						t.Fatalf("%s, %s: %s is read as %s, %v, want %s", zone, name, label(at), got, err, gridloom.MillisOf(at))
+					}
+					if q == gridloom.TimeAmbiguous {
+						twice++
+					}
+				}
+			}
+			if twice == 0 {
+				t.Errorf("%s: no label came twice", zone)
+			}
+		}
+	}
+	f("Europe/Amsterdam", "2023-10-29", 15*time.Minute)
+	f("Europe/Amsterdam", "2023-10-29", 30*time.Minute)
+	f("Europe/Amsterdam", "2023-10-29", time.Hour)
+	f("Australia/Lord_Howe", "2023-04-02", 15*time.Minute) // by half an hour
+	f("America/St_Johns", "2010-11-07", 15*time.Minute)    // at 00:01
+	f("Antarctica/Troll", "2023-10-29", 30*time.Minute)    // by two hours
+	f("Asia/Pyongyang", "2015-08-14", 10*time.Minute)      // not summer time, but a new zone
 }
 
 func TestReplayOfASpringNightNamesHoursThatDoNotExist(t *testing.T) {

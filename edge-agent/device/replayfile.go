@@ -18,6 +18,12 @@ type replayFile struct {
 	times   instants
 	named   int // bad rows that the log names
 	bad     int
+	ended   bool // nothing more can be read
+
+	label  []byte // of the row in hand, put together of date and time
+	series []byte // meter and register of the row in hand
+
+	open openRow // the last row, if the next one tells its length
 
 	held Chunk // the row that comes next, when rows of several files are merged
 	due  gridloom.Millis
@@ -89,22 +95,32 @@ func (f *replayFile) hold(r *Replay) bool {
 
 // row appends the readings of the next row to c, none if it is bad. false at the end of the file, which it closes.
 func (f *replayFile) row(r *Replay, c *Chunk) bool {
+	if f.ended {
+		return f.end(r)
+	}
 	err := f.rows.next()
 	switch {
 	case err == nil:
 		before := c.Len()
-		if err = f.read(r, c); err != nil {
+		if err = f.readOpen(r, c); err != nil {
 			c.Truncate(before)
-			f.refuse(r, err)
+			f.refuse(r, f.rows.line, err)
 		}
 		return true
 	case errors.Is(err, gridloom.ErrInvalid):
-		f.refuse(r, err)
+		f.refuse(r, f.rows.line, err)
 		return true
 	case !errors.Is(err, io.EOF):
 		r.bad.Add(1)
 		r.log.Error("replay stops reading a file", "file", f.path, "line", f.rows.line+1, "err", err)
 	}
+	f.ended = true
+	f.closeOpen(r, c, 0)
+	return true
+}
+
+// end closes the file and is false.
+func (f *replayFile) end(r *Replay) bool {
 	if f.bad > f.named {
 		r.log.Warn("replay left out more rows", "file", f.path, "count", f.bad-f.named)
 	}
@@ -112,12 +128,12 @@ func (f *replayFile) row(r *Replay, c *Chunk) bool {
 	return false
 }
 
-func (f *replayFile) refuse(r *Replay, err error) {
+func (f *replayFile) refuse(r *Replay, line int, err error) {
 	r.bad.Add(1)
 	f.bad++
 	if f.bad <= r.cfg.MaxNamedRows {
 		f.named++
-		r.log.Warn("replay leaves a row out", "file", f.path, "line", f.rows.line, "err", err)
+		r.log.Warn("replay leaves a row out", "file", f.path, "line", line, "err", err)
 	}
 }
 
@@ -132,11 +148,19 @@ func (f *replayFile) read(r *Replay, c *Chunk) error {
 	if err != nil {
 		return err
 	}
-	label, err := m.at.of(fields)
+	label, err := f.labelOf(fields)
 	if err != nil {
 		return err
 	}
-	at, quality, err := f.times.read(label, c.Meters[meter])
+	f.series = append(f.series[:0], id...)
+	var said []byte // of the register
+	if m.register.wanted {
+		if said, err = m.register.of(fields); err != nil {
+			return err
+		}
+		f.series = append(append(f.series, 0), said...)
+	}
+	at, quality, err := f.times.read(label, f.series)
 	if err != nil {
 		return err
 	}
@@ -162,6 +186,13 @@ func (f *replayFile) read(r *Replay, c *Chunk) error {
 		if len(text) == 0 && len(m.values) > 1 {
 			continue // one of several registers has no value in this row
 		}
+		if m.register.wanted {
+			said, err := m.registerOf(said)
+			if err != nil {
+				return err
+			}
+			v = &said
+		}
 		mantissa, exp, err := parseDecimal(text, m.mark)
 		if err != nil {
 			return err
@@ -173,4 +204,19 @@ func (f *replayFile) read(r *Replay, c *Chunk) error {
 		c.Append(meter, v.register, at+r.shift, m.length, value, false, quality, 0, 0, serial)
 	}
 	return nil
+}
+
+// labelOf returns the time of a row as it is written: a column, or date and time with a blank between them.
+func (f *replayFile) labelOf(fields [][]byte) ([]byte, error) {
+	m := f.columns
+	if m.at.wanted {
+		return m.at.of(fields)
+	}
+	date, err := m.date.of(fields)
+	if err != nil {
+		return nil, err
+	}
+	clock, err := m.time.of(fields)
+	f.label = append(append(append(f.label[:0], date...), ' '), clock...)
+	return f.label, err
 }
