@@ -196,7 +196,7 @@ func TestAsOfIsTheFoldOfWhatWasLoggedThen(t *testing.T) {
 	w.commit([]gridloom.Pane{{Meter: "m00", Register: 0, Start: t0, Length: gridloom.DefaultWidth, N: 99, Revision: 1}}, rows[len(rows)/3:len(rows)/2])
 	w.hold(nil, rows[len(rows)/2:])
 	address := w.serve()
-	for _, step := range []string{"15m", "2h"} {
+	for _, step := range []string{"15m", "2h", "1d&tz=Asia/Kathmandu"} {
 		for _, hours := range []gridloom.Millis{2, 11, 30} {
 			at := t0 + hours*gridloom.Hour
 			known := slices.DeleteFunc(slices.Clone(rows), func(r gridloom.Reading) bool { return r.LoggedAt > at })
