@@ -364,6 +364,12 @@ func (l *load) frame() []byte {
 		switch r.Register.Info().Kind {
 		case gridloom.Counter:
 			r.Value = int64(r.Start-1_700_000_000_000)/1000*7 + int64(l.rnd.IntN(50))
+			switch l.rnd.IntN(25) {
+			case 0, 1: // it has started again, or one sample is wrong
+				r.Value %= 100_000
+			case 2:
+				r.Value += 60_000_000
+			}
 		default:
 			r.Value = int64(l.rnd.IntN(2_000_000))
 		}

@@ -3,6 +3,7 @@ package aggregate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -68,22 +69,26 @@ func (p *partition) refoldSome(jobs []*refoldJob) error {
 	if err != nil {
 		return fmt.Errorf("refold: %w", err)
 	}
-	if len(live) == 0 {
-		return nil
-	}
-	bySeries = newSeriesJobs(live)
-	if err := p.findCarries(ctx, live, bySeries); err != nil {
-		return fmt.Errorf("refold: find carries: %w", err)
-	}
-	if err := p.loadRows(ctx, live, bySeries); err != nil {
-		return fmt.Errorf("refold: load rows: %w", err)
-	}
-	for _, j := range live {
-		if err := p.refoldOne(j); err != nil {
-			return err
-		}
-	}
 	p.metrics.refolds.Add(float64(len(live)))
+	for len(live) > 0 { // what has to start earlier does so each time, at the beginning of the series in the end
+		bySeries = newSeriesJobs(live)
+		if err := p.findCarries(ctx, live, bySeries); err != nil {
+			return fmt.Errorf("refold: find carries: %w", err)
+		}
+		if err := p.loadRows(ctx, live, bySeries); err != nil {
+			return fmt.Errorf("refold: load rows: %w", err)
+		}
+		again := live[:0]
+		for _, j := range live {
+			switch ok, err := p.refoldOne(j); {
+			case err != nil:
+				return err
+			case !ok:
+				again = append(again, j)
+			}
+		}
+		live = again
+	}
 	return nil
 }
 
@@ -327,12 +332,18 @@ func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries *s
 	})
 }
 
-// refoldOne replaces the state of a series by the fold of its rows.
-func (p *partition) refoldOne(j *refoldJob) error {
+// refoldOne replaces the state of a series by the fold of its rows; false if that has to start
+// earlier, which refoldFrom tells then.
+func (p *partition) refoldOne(j *refoldJob) (ok bool, err error) {
 	s := j.s
 	st, err := p.cfg.Window.Refold(s.kind, j.bound, j.carry, j.rows)
+	if early := (*window.EarlierError)(nil); errors.As(err, &early) && early.At < j.bound {
+		s.wait.refoldFrom = early.At.Floor(p.cfg.Window.Width)
+		*j = refoldJob{i: j.i, s: s, name: j.name, changes: true, bound: math.MinInt64}
+		return false, nil
+	}
 	if err != nil {
-		return fmt.Errorf("refold %s %s from %s: %w", j.name, s.register, j.bound, err)
+		return false, fmt.Errorf("refold %s %s from %s: %w", j.name, s.register, j.bound, err)
 	}
 	state := p.table.state(j.i)
 	st.Replaces(state)
@@ -355,7 +366,7 @@ func (p *partition) refoldOne(j *refoldJob) error {
 	}
 	p.noteState(j.i, s)
 	p.settle(s, false)
-	return nil
+	return true, nil
 }
 
 // marksOf marks the series of jobs.

@@ -3,6 +3,7 @@ package aggregate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -258,6 +259,10 @@ func (p *partition) restateSpan(j *refoldJob, s *span) (bool, error) {
 		fresh[pn.Start] = true
 		p.putRestated(w, s, pn)
 	})
+	if early := (*window.EarlierError)(nil); errors.As(err, &early) && early.At < s.start {
+		s.from = early.At.Floor(p.cfg.Window.Width)
+		return false, nil
+	}
 	if err != nil || !ok {
 		return false, err
 	}

@@ -16,7 +16,8 @@ import (
 //     have a higher order.
 //   - Ranked: it has the identity of the newest reading and changes no pane, because it
 //     says the same with a higher order, or says something else with a lower one.
-//   - Disorder: anything else. The panes of s stay as they are until the series is
+//   - Disorder: anything else, and a counter's reading that decides what those before it
+//     were. The panes of s stay as they are until the series is
 //     refolded; if r wins over the newest reading, Last tells r from now on, so that
 //     what is added before the refold is judged against it.
 //
@@ -30,6 +31,12 @@ func (c *Config) Add(k gridloom.Kind, s *State, r *Reading) Outcome {
 	}
 	if s.last.at < s.bound && s.last.known && !r.Void && c.changesBeforeBound(s, r) {
 		return Disorder
+	}
+	if k == gridloom.Counter && !r.Void {
+		// What r decides about the readings before it only a refold can tell, which has them.
+		if v, _ := c.judge(&s.last, s.run, r); v.decides() {
+			return Disorder
+		}
 	}
 	if !r.Void {
 		if k == gridloom.Interval {
@@ -64,7 +71,7 @@ func (c *Config) addNext(k gridloom.Kind, s *State, r *Reading) bool {
 		if k == gridloom.Gauge {
 			p.amount = p.amount.Add(gridloom.MulInt64(s.last.value, int64(span)))
 		} else {
-			if v < s.last.value {
+			if uint64(v-s.last.value) > c.leastLimit() { // it falls, or rises too far
 				return false
 			}
 			p.amount.Lo += uint64(v - s.last.value)
@@ -160,6 +167,9 @@ func (c *Config) AffectedFrom(k gridloom.Kind, s *State, r *Reading) gridloom.Mi
 		// A pane that closed because a reading after it was known opens again when that
 		// one is withdrawn, unless the last watermark has passed the limit anyway.
 		at = min(at, s.watermark) - max(c.Bridge, 1)
+	}
+	if k == gridloom.Counter && s.run != nil {
+		at = min(at, s.run.began())
 	}
 	if at >= s.bound {
 		return s.bound

@@ -19,12 +19,14 @@ type carry struct {
 }
 
 const (
-	carryVersion = 1
+	carryVersion = 1 // 2 where a rise is watched
 
 	carrySameDay = 1 << 0 // a pane of the same UTC day lies before
 	carryLast    = 1 << 1
 	carryRun     = 1 << 2
 	carryReach   = 1 << 3
+	carryUp      = 1 << 4 // with carryRun
+	carryReset   = 1 << 5 // with carryUp
 )
 
 func dayOf(at gridloom.Millis) int32 { return int32(at.Floor(gridloom.Day) / gridloom.Day) }
@@ -38,16 +40,14 @@ func (s *State) carryBefore(k gridloom.Kind, n int, w gridloom.Millis) carry {
 	}
 	switch k {
 	case gridloom.Counter, gridloom.Gauge:
-		decided := false
 		for i := n - 1; i >= 0; i-- {
 			p := s.nth(i)
-			if p.run != nil && !decided {
-				b.run, decided = p.run, true
+			if p.run != nil { // what was accepted then need not have been in the end
+				b.run, b.last = p.run, p.run.last
+				break
 			}
 			if p.n > 0 {
-				if !decided {
-					b.run = nil
-				}
+				b.run = nil
 				b.last = point{p.serial, p.start + gridloom.Millis(p.lastAt), p.last, p.lastQuality, true}
 				break
 			}
@@ -81,18 +81,22 @@ func (b *carry) append(dst []byte, bound gridloom.Millis) []byte {
 	if b.last.known {
 		flags |= carryLast
 	}
+	version := byte(carryVersion)
 	if b.run != nil {
 		flags |= carryRun
+		if b.run.up {
+			version, flags = version+1, flags|carryUp
+		}
+		if b.run.reset {
+			flags |= carryReset
+		}
 	}
 	if len(b.reach) > 0 {
 		flags |= carryReach
 	}
-	dst = append(dst, carryVersion, flags)
+	dst = append(dst, version, flags)
 	if b.last.known {
-		dst = binary.AppendVarint(dst, int64(b.last.at))
-		dst = binary.AppendVarint(dst, b.last.value)
-		dst = binary.AppendUvarint(dst, uint64(b.last.quality))
-		dst = appendString(dst, b.last.serial)
+		dst = b.last.append(dst)
 	}
 	if b.run != nil {
 		dst = b.run.append(dst)
@@ -103,12 +107,24 @@ func (b *carry) append(dst []byte, bound gridloom.Millis) []byte {
 	return dst
 }
 
-func (r *run) append(dst []byte) []byte {
-	dst = binary.AppendUvarint(dst, r.count)
-	dst = binary.AppendVarint(dst, int64(r.firstAt))
-	dst = binary.AppendVarint(dst, r.firstValue)
-	dst = binary.AppendVarint(dst, int64(r.lastAt))
-	return binary.AppendVarint(dst, r.lastValue)
+func (a *point) append(dst []byte) []byte {
+	dst = binary.AppendVarint(dst, int64(a.at))
+	dst = binary.AppendVarint(dst, a.value)
+	dst = binary.AppendUvarint(dst, uint64(a.quality))
+	return appendString(dst, a.serial)
+}
+
+// append encodes a run but for the reading that is accepted after it.
+func (u *run) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, u.count)
+	dst = binary.AppendVarint(dst, int64(u.firstAt))
+	dst = binary.AppendVarint(dst, u.firstValue)
+	dst = binary.AppendVarint(dst, int64(u.lastAt))
+	dst = binary.AppendVarint(dst, u.lastValue)
+	if u.up {
+		dst = u.from.append(dst)
+	}
+	return dst
 }
 
 func appendSpans(dst []byte, spans []span) []byte {
@@ -143,24 +159,22 @@ func decodeCarry(k gridloom.Kind, b []byte, bound gridloom.Millis) (carry, error
 
 func (d *decoder) carry(bound gridloom.Millis) carry {
 	var c carry
-	if d.byte() != carryVersion {
-		d.bad = true
-		return c
-	}
-	flags := d.byte()
-	d.check(flags < 1<<4)
+	version, flags := d.byte(), d.byte()
+	up := flags&carryUp != 0
+	d.check(version == carryVersion && !up || version == carryVersion+1 && up && flags&carryRun != 0)
+	d.check(flags < 1<<6 && (up || flags&carryReset == 0))
 	if flags&carrySameDay != 0 {
 		c.day = dayOf(bound)
 		d.check(c.day != 0)
 	}
 	if flags&carryLast != 0 {
-		c.last = point{at: d.instant(), value: d.value(), quality: d.quality(), known: true}
-		c.last.serial = d.string()
+		c.last = d.point()
 		d.check(c.last.at < bound)
 	}
 	if flags&carryRun != 0 {
-		c.run = d.run()
-		d.check(c.run.lastAt < bound && c.last.known && c.run.firstAt > c.last.at)
+		c.run = d.run(up, flags&carryReset != 0)
+		c.run.last = c.last
+		d.check(c.run.lastAt < bound && c.last.known && c.run.holds())
 	}
 	if flags&carryReach != 0 {
 		c.reach = d.spans()
@@ -172,10 +186,27 @@ func (d *decoder) carry(bound gridloom.Millis) carry {
 	return c
 }
 
-func (d *decoder) run() *run {
-	r := &run{d.uvarint(), d.instant(), d.value(), d.instant(), d.value()}
-	d.check(r.count > 0 && r.firstAt <= r.lastAt)
-	return r
+// holds reports whether a run that was read fits the reading that is accepted after it.
+func (u *run) holds() bool {
+	if u.up {
+		return u.from.at < u.firstAt && u.lastAt == u.last.at && u.lastValue == u.last.value
+	}
+	return u.firstAt > u.last.at
+}
+
+func (d *decoder) point() point {
+	a := point{at: d.instant(), value: d.value(), quality: d.quality(), known: true}
+	a.serial = d.string()
+	return a
+}
+
+func (d *decoder) run(up, reset bool) *run {
+	u := &run{count: d.uvarint(), firstAt: d.instant(), firstValue: d.value(), lastAt: d.instant(), lastValue: d.value(), up: up, reset: reset}
+	if up {
+		u.from = d.point()
+	}
+	d.check(u.count > 0 && u.firstAt <= u.lastAt)
+	return u
 }
 
 func (d *decoder) spans() []span {

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	stateVersion = 1
+	stateVersion = 2 // 1: a run does not tell the reading that is accepted after it
 
 	stateNewest = 1 << 0 // a reading was seen
 	stateVoid   = 1 << 1 // the newest is void
@@ -17,6 +17,9 @@ const (
 
 	paneN   = 1 << 4 // beside accFlags: readings start in it
 	paneRun = 1 << 5
+	paneUp  = 1 << 6 // with paneRun
+
+	paneReset = 1 << 7 // with paneUp
 
 	minPane = 6 // bytes of an encoded accumulator, at least
 )
@@ -78,7 +81,8 @@ func DecodeLast(b []byte) (i Info, ok bool) {
 
 // head reads what stands before the carry.
 func (d *decoder) head(s *State) (flags byte) {
-	d.check(d.byte() == stateVersion)
+	d.version = d.byte()
+	d.check(d.version == stateVersion || d.version == stateVersion-1)
 	flags = d.byte()
 	d.check(flags < 1<<3)
 	s.bound, s.next, s.watermark = d.instant(), d.instant(), d.instant()
@@ -111,6 +115,12 @@ func (d *decoder) state(s *State) {
 	for i := range n {
 		a := s.nth(i)
 		d.accumulator(a)
+		if a.run != nil {
+			if d.version == 1 { // the last counted one before the run
+				a.run.last = lastOf(s, i)
+			}
+			d.check(a.run.last.known && a.run.holds())
+		}
 		d.check(a.start > 0 && a.start >= s.bound && (i == 0 || a.start > s.nth(i-1).start))
 		if d.bad {
 			return
@@ -126,6 +136,16 @@ func (d *decoder) state(s *State) {
 	}
 }
 
+// lastOf returns the last counted reading in the first panes up to the i-th.
+func lastOf(s *State, i int) point {
+	for ; i >= 0; i-- {
+		if p := s.nth(i); p.n > 0 {
+			return point{p.serial, p.start + gridloom.Millis(p.lastAt), p.last, p.lastQuality, true}
+		}
+	}
+	return s.base.last
+}
+
 func (p *accumulator) append(dst []byte) []byte {
 	flags := byte(p.flags)
 	if p.n > 0 {
@@ -133,6 +153,12 @@ func (p *accumulator) append(dst []byte) []byte {
 	}
 	if p.run != nil {
 		flags |= paneRun
+		if p.run.up {
+			flags |= paneUp
+		}
+		if p.run.reset {
+			flags |= paneReset
+		}
 	}
 	dst = binary.AppendVarint(dst, int64(p.start))
 	dst = append(dst, flags)
@@ -154,7 +180,7 @@ func (p *accumulator) append(dst []byte) []byte {
 		dst = appendString(dst, p.serial)
 	}
 	if p.run != nil {
-		dst = p.run.append(dst)
+		dst = p.run.last.append(p.run.append(dst))
 	}
 	return dst
 }
@@ -162,7 +188,7 @@ func (p *accumulator) append(dst []byte) []byte {
 func (d *decoder) accumulator(p *accumulator) {
 	p.start = d.instant()
 	flags := d.byte()
-	d.check(flags < 1<<6 && flags&(1<<3) == 0)
+	d.check(flags&(1<<3) == 0 && (flags&paneUp == 0 || flags&paneRun != 0 && d.version > 1) && (flags&paneReset == 0 || flags&paneUp != 0))
 	p.flags = accFlags(flags & (1<<3 - 1))
 	p.coverage, p.quality = d.offset(), d.quality()
 	p.amount = gridloom.Int128{Hi: d.varint(), Lo: uint64(d.varint())}
@@ -175,7 +201,10 @@ func (d *decoder) accumulator(p *accumulator) {
 		p.firstAt, p.lastAt, p.lastQuality, p.serial = d.offset(), d.offset(), d.quality(), d.string()
 	}
 	if flags&paneRun != 0 {
-		p.run = d.run()
+		p.run = d.run(flags&paneUp != 0, flags&paneReset != 0)
+		if d.version > 1 {
+			p.run.last = d.point()
+		}
 	}
 }
 

@@ -10,9 +10,10 @@ import (
 // decoder reads the fields of a carry or state one after the other. The first one
 // that is not as AppendState writes it sets bad; what is read after it is zero.
 type decoder struct {
-	b      []byte
-	bad    bool
-	serial string // the last one read: a series mostly has one
+	b       []byte
+	bad     bool
+	version byte   // of the state
+	serial  string // the last one read: a series mostly has one
 }
 
 // maxInstant bounds the instants that are read, so that adding spans cannot overflow: the year 287,396.

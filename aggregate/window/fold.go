@@ -3,66 +3,21 @@ package window
 import "github.com/gridloom/gridloom"
 
 // take folds a reading of a counter, gauge or event register that starts after all
-// before it.
+// before it. A counter's decides nothing about those.
 func (c *Config) take(k gridloom.Kind, s *State, r *Reading) {
-	switch k {
-	case gridloom.Counter:
-		if s.last.known {
-			if r.Value < s.last.value {
-				c.hold(s, r)
-				return
-			}
-			c.flow(s, r)
-		}
-		s.run = nil
-	case gridloom.Gauge:
-		if s.last.known && r.Start-s.last.at <= c.Bridge {
-			c.stand(s, r.Start)
-		}
-	}
-	p := s.pane(r.Start.Floor(c.Width))
-	p.count(c, r, r.Start)
-	switch k {
-	case gridloom.Counter:
-		p.run, p.serial = nil, r.Serial
-		s.last = point{r.Serial, r.Start, r.Value, r.Quality, true}
-	case gridloom.Gauge:
-		s.last = point{at: r.Start, value: r.Value, quality: r.Quality, known: true}
-	}
-}
-
-// flow adds what a counter counted from the last accepted reading to r.
-func (c *Config) flow(s *State, r *Reading) {
-	a := &s.last
-	v, q := r.Value-a.value, a.quality|r.Quality
-	if r.Start-a.at <= c.Bridge {
-		c.spread(s, span{a.at, r.Start - a.at, v, q}, a.at, r.Start, gridloom.EstimatedLinear)
+	if k == gridloom.Counter {
+		v, next := c.judge(&s.last, s.run, r)
+		c.tell(s, r, v.part(), &s.last)
+		c.settle(s, r, v, next)
 		return
 	}
-	// Nobody knows when it flowed. It is told as one amount just before the reading that
-	// shows it, so that energy between two readings is always their difference.
-	if w := (r.Start - 1).Floor(c.Width); w >= s.bound {
-		p := s.pane(w)
-		p.addEnergy(v)
-		p.cover(0, q|gridloom.CatchUp)
+	if k == gridloom.Gauge && s.last.known && r.Start-s.last.at <= c.Bridge {
+		c.stand(s, r.Start)
 	}
-}
-
-// hold takes in a counter reading below the last accepted one: it is shown and
-// counts for nothing until the run that it belongs to is decided.
-func (c *Config) hold(s *State, r *Reading) {
-	p := s.pane(r.Start.Floor(c.Width))
-	p.note(c, r, r.Start)
-	p.quality |= gridloom.Suspect
-	if s.run == nil {
-		s.run = &run{firstAt: r.Start, firstValue: r.Value}
-	} else if s.run != p.run { // an earlier window's summary stays as it is
-		next := *s.run
-		s.run = &next
+	s.pane(r.Start.Floor(c.Width)).count(c, r, r.Start)
+	if k == gridloom.Gauge {
+		s.last = point{at: r.Start, value: r.Value, quality: r.Quality, known: true}
 	}
-	s.run.count++
-	s.run.lastAt, s.run.lastValue = r.Start, r.Value
-	p.run = s.run
 }
 
 // stand lets the last value of a gauge hold until the instant to.

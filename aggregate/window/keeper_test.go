@@ -1,6 +1,7 @@
 package window_test
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -27,6 +28,7 @@ type keeper struct {
 	watermark gridloom.Millis
 	outcomes  map[window.Outcome]int
 	restarts  int // refolds from a carry
+	earlier   int // that had to start earlier
 }
 
 func newKeeper(t *testing.T, c window.Config, k gridloom.Kind, rng *rand.Rand) *keeper {
@@ -100,6 +102,20 @@ func (a *keeper) settle() {
 	if !a.pending {
 		return
 	}
+	s, bound := a.refold()
+	a.state, a.pending = s, false
+	there := map[gridloom.Millis]bool{}
+	a.c.Open(a.k, &a.state, a.watermark, func(p *gridloom.Pane) { there[p.Start] = true })
+	for at := range a.stored {
+		if at >= bound && !there[at] {
+			a.stored[at] = window.EmptyPane(at, a.c.Width)
+		}
+	}
+	a.close(a.watermark)
+}
+
+// refold folds the rows anew from the nearest carry that will do, and returns where that was.
+func (a *keeper) refold() (window.State, gridloom.Millis) {
 	bound, carry := gridloom.Millis(math.MinInt64), []byte(nil)
 	if b := a.state.Bound(); b <= a.from {
 		bound, carry = b, a.state.Carry()
@@ -121,18 +137,18 @@ func (a *keeper) settle() {
 	}
 	a.rng.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
 	s, err := a.c.Refold(a.k, bound, carry, rows)
+	if early, ok := errors.AsType[*window.EarlierError](err); ok {
+		if early.At >= bound {
+			a.t.Fatalf("a refold from %s has to start at %s", bound, early.At)
+		}
+		a.from = early.At
+		a.earlier++
+		return a.refold()
+	}
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	a.state, a.pending = s, false
-	there := map[gridloom.Millis]bool{}
-	a.c.Open(a.k, &a.state, a.watermark, func(p *gridloom.Pane) { there[p.Start] = true })
-	for at := range a.stored {
-		if at >= bound && !there[at] {
-			a.stored[at] = window.EmptyPane(at, a.c.Width)
-		}
-	}
-	a.close(a.watermark)
+	return s, bound
 }
 
 // view returns what a query sees, by time: stored panes, replaced by the open ones.

@@ -1,6 +1,7 @@
 package window_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -25,6 +26,7 @@ func randomConfig(rng *rand.Rand) window.Config {
 		Width:    gridloom.Minute * pick(5, 15, 15, 15, 30, 60),
 		Lateness: gridloom.Minute * pick(0, 10),
 		Bridge:   gridloom.Minute * pick(0, 10, 45, 120, 120),
+		Rating:   int64(pick(0, 400_000, 1_500_000, 5_000_000)),
 	}
 }
 
@@ -33,6 +35,9 @@ func randomConfig(rng *rand.Rand) window.Config {
 func randomSeries(rng *rand.Rand, k gridloom.Kind, n int) []window.Reading {
 	at := day1 - gridloom.Millis(rng.IntN(5*60))*gridloom.Minute
 	value := int64(rng.IntN(1000))
+	if rng.IntN(3) == 0 {
+		value = 1_000_000_000 - int64(rng.IntN(4_000_000)) // about to wrap
+	}
 	rows := make([]window.Reading, n)
 	for i := range rows {
 		switch rng.IntN(12) {
@@ -56,6 +61,15 @@ func randomSeries(rng *rand.Rand, k gridloom.Kind, n int) []window.Reading {
 				if rng.IntN(4) == 0 {
 					value -= int64(rng.IntN(1_000_000)) // from here on
 				}
+			case 2:
+				r.Value += int64(rng.IntN(4_000_000)) // a glitch upwards
+			case 3:
+				if rng.IntN(3) == 0 {
+					value, r.Value = 0, int64(rng.IntN(2)) // it starts again
+				}
+			}
+			if value >= 1_000_000_000 && value < 1_001_000_000 {
+				value -= 1_000_000_000
 			}
 		case gridloom.Interval:
 			r.Value = int64(rng.IntN(100_000) - 5000)
@@ -359,7 +373,9 @@ func TestArrivalDoesNotMatter(t *testing.T) {
 
 // TestEveryCarryReproducesWhatFollows: from each pane that holds a carry, and from the
 // bound of the state at any time, the rows from there on give the same panes and carries.
+// A carry with something undecided says so, and from where it would have to be done.
 func TestEveryCarryReproducesWhatFollows(t *testing.T) {
+	carries, undecided := 0, 0
 	for _, k := range kinds {
 		for seed := range uint64(runs(t) / 4) {
 			rng := rand.New(rand.NewPCG(seed, 200+uint64(k)))
@@ -371,7 +387,13 @@ func TestEveryCarryReproducesWhatFollows(t *testing.T) {
 			from := func(bound gridloom.Millis, carry []byte) {
 				t.Helper()
 				tail := slices.DeleteFunc(slices.Clone(rows), func(r window.Reading) bool { return r.Start < bound })
+				carries++
 				s, err := c.Refold(k, bound, carry, tail)
+				var early *window.EarlierError
+				if errors.As(err, &early) && k == gridloom.Counter && early.At < bound {
+					undecided++
+					return
+				}
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -403,6 +425,9 @@ func TestEveryCarryReproducesWhatFollows(t *testing.T) {
 			from(a.state.Bound(), a.state.Carry())
 		}
 	}
+	if undecided > carries/3 {
+		t.Errorf("%d of %d carries are undecided", undecided, carries)
+	}
 }
 
 // TestEnergyInIsEnergyOut: a counter's panes add up to the last accepted reading less
@@ -419,11 +444,14 @@ func TestEnergyInIsEnergyOut(t *testing.T) {
 		}
 		rows := randomLog(rng, randomSeries(rng, gridloom.Counter, 40))
 		stamp(rng, rows)
-		if accepted, _ := accept(winners(gridloom.Counter, rows)); len(accepted) > 0 {
-			want := accepted[len(accepted)-1].Value - accepted[0].Value
-			if got := total(gridloom.Counter, rows); got != want {
-				t.Fatalf("seed %d: counter's panes add up to %d, readings to %d", seed, got, want)
+		flowed, in := int64(0), winners(gridloom.Counter, rows)
+		for _, x := range register(c, in) {
+			if x.counts && x.from >= 0 {
+				flowed += x.r.Value + x.wrap - in[x.from].Value
 			}
+		}
+		if got := total(gridloom.Counter, rows); got != flowed {
+			t.Fatalf("seed %d: counter's panes add up to %d, readings to %d", seed, got, flowed)
 		}
 
 		// Intervals that do not overlap: every reading is told whole.

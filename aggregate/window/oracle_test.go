@@ -16,9 +16,12 @@ func define(c window.Config, k gridloom.Kind, rows []window.Reading, watermark g
 	if len(in) == 0 {
 		return nil
 	}
-	accepted, suspects := in, []window.Reading(nil)
+	told := make([]told, len(in))
+	for i, r := range in {
+		told[i].r, told[i].counts, told[i].from = r, true, i-1
+	}
 	if k == gridloom.Counter {
-		accepted, suspects = accept(in)
+		told = register(c, in)
 	}
 	first, last := in[0].Start, in[0].Start
 	for _, r := range in {
@@ -27,7 +30,7 @@ func define(c window.Config, k gridloom.Kind, rows []window.Reading, watermark g
 	var panes []gridloom.Pane
 	day := int64(-1)
 	for w := first - mod(first, c.Width); w <= last; w += c.Width {
-		p, exists := definePane(c, k, w, accepted, suspects, watermark)
+		p, exists := definePane(c, k, w, told, watermark)
 		if !exists {
 			continue
 		}
@@ -83,18 +86,6 @@ func winners(k gridloom.Kind, rows []window.Reading) []window.Reading {
 	return in
 }
 
-// accept splits counter readings into those that never fall and the rest.
-func accept(in []window.Reading) (accepted, suspects []window.Reading) {
-	for _, r := range in {
-		if len(accepted) > 0 && r.Value < accepted[len(accepted)-1].Value {
-			suspects = append(suspects, r)
-		} else {
-			accepted = append(accepted, r)
-		}
-	}
-	return accepted, suspects
-}
-
 // part returns floor(v·b/l) − floor(v·a/l).
 func part(v int64, l, a, b gridloom.Millis) *big.Int {
 	f := func(x gridloom.Millis) *big.Int {
@@ -108,17 +99,20 @@ func part(v int64, l, a, b gridloom.Millis) *big.Int {
 	return new(big.Int).Sub(f(b), f(a))
 }
 
-func definePane(c window.Config, k gridloom.Kind, w gridloom.Millis, accepted, suspects []window.Reading, watermark gridloom.Millis) (p gridloom.Pane, exists bool) {
+func definePane(c window.Config, k gridloom.Kind, w gridloom.Millis, all []told, watermark gridloom.Millis) (p gridloom.Pane, exists bool) {
 	end := w + c.Width
 	p = gridloom.Pane{Start: w, Length: c.Width, HasEnergy: k == gridloom.Counter || k == gridloom.Interval}
 	sum, energy, weighted := new(big.Int), new(big.Int), new(big.Int)
 	starts := func(r window.Reading) bool { return w <= r.Start && r.Start < end }
 
 	// What starts in it.
-	var here []window.Reading
-	for _, r := range accepted {
-		if starts(r) {
-			here = append(here, r)
+	var here, accepted []window.Reading
+	for _, x := range all {
+		if x.counts {
+			accepted = append(accepted, x.r)
+		}
+		if x.counts && starts(x.r) {
+			here = append(here, x.r)
 		}
 	}
 	for i, r := range here {
@@ -130,10 +124,13 @@ func definePane(c window.Config, k gridloom.Kind, w gridloom.Millis, accepted, s
 		sum.Add(sum, big.NewInt(r.Value))
 	}
 	p.N = uint32(len(here))
-	for _, r := range suspects {
-		if starts(r) {
-			here = append(here, r)
-			p.Quality |= r.Quality | gridloom.Suspect
+	for _, x := range all {
+		if starts(x.r) {
+			p.Quality |= x.mark
+		}
+		if !x.counts && starts(x.r) {
+			here = append(here, x.r)
+			p.Quality |= x.r.Quality
 		}
 	}
 	exists = len(here) > 0
@@ -159,31 +156,40 @@ func definePane(c window.Config, k gridloom.Kind, w gridloom.Millis, accepted, s
 	decided := false
 	switch k {
 	case gridloom.Counter, gridloom.Gauge:
-		for i, b := range accepted {
-			decided = decided || b.Start >= end
-			if i == 0 {
+		for _, x := range all {
+			b := x.r
+			decided = decided || x.counts && b.Start >= end
+			if x.from < 0 || !x.counts {
 				continue
 			}
-			a := accepted[i-1]
+			a := all[x.from].r
 			l := b.Start - a.Start
-			x, y, touches := overlap(a.Start, b.Start)
+			grew := new(big.Int).SetInt64(b.Value - a.Value + x.wrap)
+			tooFar := k == gridloom.Counter && beyond(c, grew, l)
+			from, to, touches := overlap(a.Start, b.Start)
 			switch {
 			case l <= c.Bridge && touches && k == gridloom.Gauge:
-				weighted.Add(weighted, new(big.Int).Mul(big.NewInt(a.Value), big.NewInt(int64(y-x))))
-				p.Coverage += y - x
+				weighted.Add(weighted, new(big.Int).Mul(big.NewInt(a.Value), big.NewInt(int64(to-from))))
+				p.Coverage += to - from
 				p.Quality |= a.Quality
 				exists = true
 			case l <= c.Bridge && touches:
-				energy.Add(energy, part(b.Value-a.Value, l, x-a.Start, y-a.Start))
-				p.Coverage += y - x
-				p.Quality |= a.Quality | b.Quality
+				energy.Add(energy, part(grew.Int64(), l, from-a.Start, to-a.Start))
+				p.Coverage += to - from
+				p.Quality |= a.Quality | b.Quality | x.mark
+				if tooFar {
+					p.Quality |= gridloom.Range
+				}
 				if (a.Start < w && w < b.Start) || (a.Start < end && end < b.Start) {
 					p.Quality |= gridloom.EstimatedLinear
 				}
 				exists = true
 			case l > c.Bridge && k == gridloom.Counter && w <= b.Start-1 && b.Start-1 < end:
-				energy.Add(energy, big.NewInt(b.Value-a.Value))
-				p.Quality |= a.Quality | b.Quality | gridloom.CatchUp
+				energy.Add(energy, grew)
+				p.Quality |= a.Quality | b.Quality | x.mark | gridloom.CatchUp
+				if tooFar {
+					p.Quality |= gridloom.Range
+				}
 				exists = true
 			}
 		}

@@ -18,7 +18,7 @@ import (
 // Close and Open then emit every pane from bound on; EmptyPane tells what to do with
 // a stored one that is not among them. A carry that is not readable or does not fit
 // k and bound is gridloom.ErrCorrupt; a bound that is no window's start or a row before it is
-// gridloom.ErrInvalid.
+// gridloom.ErrInvalid; an *EarlierError tells that the carry is too late a start.
 func (c *Config) Refold(k gridloom.Kind, bound gridloom.Millis, carry []byte, rows []Reading) (State, error) {
 	if bound == math.MinInt64 {
 		bound = 0
@@ -40,13 +40,23 @@ func (c *Config) Refold(k gridloom.Kind, bound gridloom.Millis, carry []byte, ro
 		c.refoldIntervals(&s, base.reach, rows)
 		return s, nil
 	}
+	winners := rows[:0] // never overtakes what is read
 	for len(rows) > 0 {
 		var r Reading
 		r, rows = resolve(k, rows)
-		if !r.Void {
+		s.see(k, &r)
+		switch {
+		case r.Void:
+		case k == gridloom.Counter:
+			winners = append(winners, r)
+		default:
 			c.take(k, &s, &r)
 		}
-		s.see(k, &r)
+	}
+	if k == gridloom.Counter {
+		if err := c.refoldCounter(&s, winners); err != nil {
+			return State{}, err
+		}
 	}
 	return s, nil
 }

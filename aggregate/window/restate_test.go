@@ -1,6 +1,7 @@
 package window_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -78,6 +79,10 @@ func checkRestate(t *testing.T, what string, c window.Config, k gridloom.Kind, r
 		}
 		var got []gridloom.Pane
 		agreed, ok, err := c.Restate(k, s.Start, s.Carry, some, end, points, func(p *gridloom.Pane) { got = append(got, *p) })
+		var early *window.EarlierError
+		if errors.As(err, &early) && k == gridloom.Counter && early.At < s.Start {
+			continue
+		}
 		if err != nil {
 			t.Fatalf("%s from %v: %v", what, s.Start, err)
 		}

@@ -18,7 +18,7 @@ import (
 	"github.com/gridloom/gridloom/aggregate/window"
 )
 
-var update = flag.Bool("update", false, "write what the transcripts and the examples of docs/SEMANTICS.md print")
+var update = flag.Bool("update", false, "write what the transcripts and the examples of docs/SEMANTICS.md and docs/registers.md print")
 
 // TestTranscripts plays testdata/*.script. A line in the first column is a command
 // (script.play lists them), an indented one what it printed, # a comment.
@@ -47,10 +47,15 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// TestExamplesOfThePage: each block of docs/SEMANTICS.md that is fenced with
+// TestExamplesOfThePages: each block of these pages that is fenced with
 // "script NAME" is the transcript of that name, without its comments.
-func TestExamplesOfThePage(t *testing.T) {
-	const page = "../../docs/SEMANTICS.md"
+func TestExamplesOfThePages(t *testing.T) {
+	examples(t, "../../docs/SEMANTICS.md", 10)
+	examples(t, "../../docs/registers.md", 9)
+}
+
+func examples(t *testing.T, page string, least int) {
+	t.Helper()
 	b, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
@@ -82,8 +87,8 @@ func TestExamplesOfThePage(t *testing.T) {
 		out.WriteString("```\n")
 		rest, blocks = after, blocks+1
 	}
-	if blocks < 10 {
-		t.Errorf("the page has %d examples", blocks)
+	if blocks < least {
+		t.Errorf("%s has %d examples", page, blocks)
 	}
 	if *update {
 		if err := os.WriteFile(page, []byte(out.String()), 0o644); err != nil {
@@ -134,8 +139,12 @@ func (s *script) play(f []string) {
 		}
 	}
 	switch f[0] {
-	case "config": // width=15m lateness=10m bridge=2h
+	case "config": // width=15m lateness=10m bridge=2h rating=43470 (an hour)
 		for k, v := range opt {
+			if k == "rating" {
+				s.c.Rating = s.value(v)
+				continue
+			}
 			*map[string]*gridloom.Millis{"width": &s.c.Width, "lateness": &s.c.Lateness, "bridge": &s.c.Bridge}[k] = s.length(v)
 		}
 	case "counter", "interval", "gauge", "event":

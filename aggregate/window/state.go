@@ -21,7 +21,7 @@ type State struct {
 	older     []accumulator   // panes before cur, by start
 	bound     gridloom.Millis // panes before it are final unless refolded; 0: none is
 	length    gridloom.Millis // of newest
-	run       *run            // counters: undecided readings after last
+	run       *run            // counters: what is undecided
 	watermark gridloom.Millis // of the last Close
 	base      carry           // as the series stands at bound; its reach is in reach
 	reach     []span          // intervals that cross a window's bound and end after bound, by start and length
@@ -48,15 +48,6 @@ type point struct {
 	value   int64
 	quality gridloom.Quality
 	known   bool
-}
-
-// run sums up consecutive counter readings that fell below the last accepted one.
-type run struct {
-	count      uint64
-	firstAt    gridloom.Millis
-	firstValue int64
-	lastAt     gridloom.Millis
-	lastValue  int64
 }
 
 // span is an interval reading.

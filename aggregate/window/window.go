@@ -7,8 +7,8 @@
 // reading, what it carries from one window to the next (carry.go) and an
 // accumulator for each pane that can still change (accumulator.go). Readings in
 // order are added one at a time (add.go) by the rules of their register's kind
-// (fold.go); anything out of order is refolded from a stored carry (refold.go,
-// overlap.go). close.go turns accumulators into panes, codec.go a State into bytes,
+// (fold.go; counter.go, after judge.go has said what a counter's reading is); anything out of order is refolded from a stored carry (refold.go,
+// overlap.go), or only a stretch of the past from one stored carry to another (restate.go). close.go turns accumulators into panes, codec.go a State into bytes,
 // combine.go the panes of several windows into one of a longer step.
 //
 // The law of the package: whatever way the readings of a series came in, the panes
@@ -28,11 +28,17 @@ type Config struct {
 	Width    gridloom.Millis // of a window; see gridloom.CheckWidth
 	Lateness gridloom.Millis // how long after a window's end its readings still count as in time
 	Bridge   gridloom.Millis // the longest gap, itself included, over which counters and gauges are interpolated
+	Rating   int64           // what a counter can rise by in an hour at most; 0: DefaultRating
 }
+
+// DefaultRating is that of a connection of three phases with 63 A at 230 V, in mWh an hour: the
+// largest that is metered without current transformers. The same number of thousandths of a
+// litre is 43 m³ an hour, more than a household's meter for water (Q3 up to 16) or gas (G25, 40) can pass.
+const DefaultRating = 43_470_000
 
 // Defaults returns windows of 15 minutes, a lateness of 10 minutes and a bridging limit of 2 hours.
 func Defaults() Config {
-	return Config{gridloom.DefaultWidth, gridloom.DefaultLateness, gridloom.DefaultBridge}
+	return Config{gridloom.DefaultWidth, gridloom.DefaultLateness, gridloom.DefaultBridge, DefaultRating}
 }
 
 // Reading is one raw row of a series. Instants are at or after gridloom.MinInstant,

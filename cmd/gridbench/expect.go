@@ -145,24 +145,25 @@ func upTo(amount int64, whole, part gridloom.Millis) int64 {
 	return product.Div(product, big.NewInt(int64(whole))).Int64()
 }
 
-// counter: energy is what a register rose by; a fall is suspect and set aside.
+// counter: energy is what a register rose by, where a reading counts (expectcounter.go).
 func (w *windows) counter(points []point, bridge gridloom.Millis) {
-	var last *point
-	for i := range points {
-		p := &points[i]
-		if last != nil && p.value < last.value {
-			w.at(p.start) // a suspect sample makes a window, but counts in none
+	for i, f := range fates(points) {
+		p := points[i]
+		if !f.counts {
+			w.at(p.start) // it makes a window, but counts in none
 			continue
 		}
-		w.count(*p)
-		switch {
-		case last == nil:
-		case p.start-last.start <= bridge:
-			w.spread(gridloom.Counter, p.value-last.value, last.start, p.start, last.start, p.start)
-		default:
-			w.at(p.start - 1).energy += p.value - last.value
+		w.count(p)
+		if f.from < 0 {
+			continue
 		}
-		last = p
+		from := points[f.from]
+		rose := p.value - from.value + f.more
+		if p.start-from.start <= bridge {
+			w.spread(gridloom.Counter, rose, from.start, p.start, from.start, p.start)
+		} else {
+			w.at(p.start - 1).energy += rose
+		}
 	}
 }
 

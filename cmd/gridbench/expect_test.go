@@ -34,6 +34,28 @@ func TestExpectedWindows(t *testing.T) {
 			100: {energy: 2, coverage: 100},
 			200: {n: 1, sum: 14, min: 14, max: 14},
 		})
+	const minute = gridloom.Minute
+	f("a register that starts again is decided by the third reading after a quarter of an hour, and counts from its first value on", gridloom.Counter,
+		[]point{{0, 0, 5_000_000}, {10, 0, 7}, {10 + 14*minute, 0, 9}, {10 + 15*minute, 0, 12}},
+		map[gridloom.Millis]expected{
+			0:           {n: 2, sum: 5_000_007, min: 7, max: 5_000_000},
+			14 * minute: {n: 1, sum: 9, min: 9, max: 9, energy: 2},
+			15 * minute: {n: 1, sum: 12, min: 12, max: 12, energy: 3},
+		})
+	f("a register that wraps goes on from where its digits end", gridloom.Counter,
+		[]point{{0, 0, 999_999_990}, {10, 0, 10}, {10 + 14*minute, 0, 12}, {10 + 15*minute, 0, 12}},
+		map[gridloom.Millis]expected{
+			0:           {n: 2, sum: 1_000_000_000, min: 10, max: 999_999_990, energy: 20, coverage: 10},
+			14 * minute: {n: 1, sum: 12, min: 12, max: 12, energy: 2},
+			15 * minute: {n: 1, sum: 12, min: 12, max: 12},
+		})
+	f("one sample that no use explains is set aside", gridloom.Counter,
+		[]point{{0, 0, 50_000_000}, {150, 0, 3}, {200, 0, 50_000_004}},
+		map[gridloom.Millis]expected{
+			0:   {n: 1, sum: 50_000_000, min: 50_000_000, max: 50_000_000, energy: 2, coverage: 100},
+			100: {energy: 2, coverage: 100},
+			200: {n: 1, sum: 50_000_004, min: 50_000_004, max: 50_000_004},
+		})
 	f("a long gap is caught up in the window of its last millisecond", gridloom.Counter,
 		[]point{{0, 0, 10}, {2000, 0, 50}},
 		map[gridloom.Millis]expected{

@@ -11,7 +11,7 @@
 // gridbench crash (crash.go) starts a server (server.go), publishes batches of
 // every shape (traffic.go, crashconn.go), keeps an fsynced ledger of what was
 // acknowledged (ledger.go), kills the server again and again, and has a checker
-// (check.go) compare every acknowledged reading and every window (expect.go)
+// (check.go) compare every acknowledged reading and every window (expect.go, expectcounter.go)
 // with what the REST API (rest.go) serves. The checker shares no code with
 // ingest or aggregate: it could not find a mistake that it makes too.
 //

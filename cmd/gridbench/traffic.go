@@ -99,8 +99,9 @@ func newTraffic(agent string, epoch uint32, meters int, seed uint64, reg traffic
 }
 
 func (t *traffic) newMeter(past bool) *meter {
-	m := &meter{id: fmt.Sprintf("%s-%d", t.agent, len(t.meters)+t.exchanged), past: past, at: t.now(), energy: 1e9 + t.rng.Int64N(1e9)}
+	m := &meter{id: fmt.Sprintf("%s-%d", t.agent, len(t.meters)+t.exchanged), past: past, at: t.now(), energy: wrapsAt + t.rng.Int64N(wrapsAt)}
 	if past {
+		m.energy = wrapsAt - t.rng.Int64N(wrapsAt/5)
 		m.at -= pastBegins - gridloom.Millis(t.rng.Int64N(int64(gridloom.Hour)))
 	}
 	// Intervals do not begin where windows do, so that some are shared between two.
@@ -168,6 +169,9 @@ func (t *traffic) batch() message {
 	return t.encode(es, fresh)
 }
 
+// wrapsAt is where registers begin again, those of three digits of kWh.
+const wrapsAt = 1_000_000_000
+
 // fresh lets the meter go on.
 func (t *traffic) fresh(m *meter) []entry {
 	var es []entry
@@ -177,9 +181,22 @@ func (t *traffic) fresh(m *meter) []entry {
 	for len(es) < readingsPerBatch {
 		m.at = t.step(m)
 		m.energy += t.rng.Int64N(20_000)
+		if m.past && m.energy >= wrapsAt {
+			m.energy -= wrapsAt
+		}
 		v := m.energy
-		if t.rng.IntN(500) == 0 {
-			v -= 1_000_000 // a register that falls: suspect, and never energy
+		switch t.rng.IntN(2000) {
+		case 0:
+			v -= 1_000_000 // a small step back: suspect, and never energy
+		case 1:
+			v = t.rng.Int64N(1000) // one wrong sample
+		case 2:
+			v += 90_000_000
+		case 3:
+			if m.past { // one of the present would be undecided for a quarter of an hour
+				m.energy = t.rng.Int64N(1000) // it starts again
+				v = m.energy
+			}
 		}
 		add(t.reg.energy, m.at, 0, v)
 		add(t.reg.power, m.at, 0, t.rng.Int64N(5_000_000)-1_000_000)
