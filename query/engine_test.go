@@ -14,6 +14,7 @@ import (
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/pane"
 )
 
 const wholeDay = "from=2026-11-22T00:00:00Z&to=2026-11-24T00:00:00Z"
@@ -42,11 +43,20 @@ func TestAnyPlaceOfAPaneGivesTheSameAnswer(t *testing.T) {
 		if round == 0 {
 			segments = 2*openAtOnce/testPartitions + 5 // more than are opened side by side
 		}
+		if round == 1 {
+			segments, w.cfg.Limits.Buffered = 2*openAtOnce/testPartitions+5, 1000 // all of them are
+		}
 		w.scatter(rng, truth, segments)
 		address := w.serve()
 		for i, p := range paths {
 			if diff := cmp.Diff(want[i], rowsOf(t, address+p)); diff != "" {
 				t.Fatalf("round %d, %d segments: %s: (-want +got)\n%s", round, segments, p, diff)
+			}
+		}
+		if round == 1 {
+			w.cfg.Limits = Limits{Buffered: 10, Open: 1}
+			if a := get(t, w.serve()+paths[0]); a.code != 422 || !strings.Contains(a.body, "more than 10 of them would be held in memory") {
+				t.Errorf("many segments and no room = %d %s, want 422", a.code, a.body)
 			}
 		}
 	}
@@ -417,4 +427,22 @@ func TestUnsortedSourceIsCorrupt(t *testing.T) {
 	if !errors.Is(err, gridloom.ErrCorrupt) || !strings.Contains(err.Error(), "g1/p0/x.parquet") {
 		t.Errorf("merge of unsorted rows = %v, want ErrCorrupt that names the source", err)
 	}
+}
+
+func TestManySegmentsAreReadSideBySideWhereTheirRowsAreTooMany(t *testing.T) {
+	segments := make([]scanSegment, 120)
+	for i := range segments {
+		segments[i].Rows, segments[i].Bytes = 250_000, 1_500_000
+	}
+	f := func(meters []string, buffered, open int64, want int) {
+		t.Helper()
+		if got := sideBySide(segments, &pane.Selector{Meters: meters}, buffered, open); got != want {
+			t.Errorf("sideBySide(%v, %d rows, %d bytes) = %d, want %d", meters, buffered, open, got, want)
+		}
+	}
+	f(nil, 18_000_000, 0, 48)          // the 72 others fit into memory
+	f(nil, 2_000_000, 1<<30, 120)      // they do not
+	f(nil, 1_000, 500_000_000, 58)     // each takes 1.5 MB and 7.1 MB
+	f(nil, 1_000, 1, 48)               // as many whatever they take
+	f([]string{"m"}, 1_000, 1<<30, 48) // few rows of each are read
 }
