@@ -338,6 +338,39 @@ func FuzzReplayCSV(f *testing.F) {
 	})
 }
 
+// FuzzReplayOfExports reads any rows by any map, in a zone whose clock is put back: each
+// row gives readings or is counted as bad, and intervals are as long as they may be.
+func FuzzReplayOfExports(f *testing.F) {
+	f.Add("2023-10-29,02:30,Day,1\n2023-10-29,02:30,Day,2\n2023-10-29,02:15,Night,2\n", "meter==m,date=#1,time=#2,register=#3,value=#4", "Day=energy_import_t1,Night=1-0:1.8.2", false)
+	f.Add("a,2023-10-29 02:30,1,2\na,2023-10-29 02:45,1,\nb,2023-10-29 03:00,1,1\n", "meter=#1,at=#2,energy_import=#3,energy_export=#4", "", true)
+	f.Add("a,2023-10-29 02:30,1\n", "meter=#1,at=#2,date=#2,value=#3", "=", true)
+	f.Fuzz(func(t *testing.T, text, columns, registers string, next bool) {
+		cfg := ReplayConfig{
+			Files: []string{write(t, "f", text)}, Map: columns, Registers: registers, NoHeader: true, Zone: "Europe/Amsterdam", MaxNamedRows: 1,
+			Length: 15 * time.Minute, NextLength: next,
+		}
+		r, err := NewReplay(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			if !errors.Is(err, gridloom.ErrInvalid) {
+				t.Errorf("%q, %q: %v", columns, registers, err)
+			}
+			return
+		}
+		for _, r := range everything(t, r, 10) {
+			longest := time.Hour
+			if !next {
+				longest = 15 * time.Minute
+			}
+			if r.Register.Info().Kind != gridloom.Interval || r.Length < gridloom.Second || r.Length > gridloom.SpanOf(longest) || r.Meter == "" {
+				t.Errorf("reading %+v", r)
+			}
+		}
+		if c := r.Counts(); c.Bad > uint64(strings.Count(text, "\n")+2) && !strings.HasPrefix(text, "\x1f") {
+			t.Errorf("%+v of %q", c, text)
+		}
+	})
+}
+
 // FuzzDecimal compares parseDecimal with math/big.
 func FuzzDecimal(f *testing.F) {
 	for _, s := range []string{"0", "-1.50", "000123456789012345678.5", "1e5", "1.E-3", ".5", "1.9220001", "+7e+2", "-"} {
