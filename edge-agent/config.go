@@ -168,10 +168,11 @@ func (o *options) simFlags(fs *flag.FlagSet) {
 
 func (o *options) replayFlags(fs *flag.FlagSet) {
 	r := &o.replay
-	fs.StringVar(&r.Map, "map", "meter=meter,at=at,value=value", "`columns`: meter=, at= (or date= and time=), value=, register=, serial= or a register's name, each = a column's name, #3 or =text")
+	fs.StringVar(&r.Map, "map", "meter=meter,at=at,value=value", "`columns`: meter=, at= (or date= and time=), value=, register=, quality=, serial= or a register's name, each = a column's name, #3 or =text")
 	fs.BoolVar(&r.NoHeader, "no-header", false, "the files have no line of names")
 	fs.StringVar(&r.Register, "register", "energy_import", "`register` of the column value, by alias or OBIS code")
 	fs.StringVar(&r.Registers, "registers", "", "`words` in the column register= and what they stand for: Offtake Day=energy_import_t1,Offtake Night=energy_import_t2")
+	fs.StringVar(&r.Qualities, "qualities", "", "`words` in the column quality= and what they stand for: Read=,Estimated=ESTIMATED_LINEAR")
 	fs.Var(lengthFlag{&r.Length, &r.NextLength}, "length", "`length` of interval readings, such as 30m; 0 for readings at an instant; next: until the meter's next row")
 	fs.DurationVar(&r.Longest, "longest", time.Hour, "with --length next: after a `time` longer than this an interval is as long as the one before it")
 	fs.Var(choice{&r.LabelEnd, "start", "end"}, "label", "`which` instant of an interval its time is: start or end")

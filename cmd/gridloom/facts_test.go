@@ -163,7 +163,8 @@ var households = []struct {
 		"--unit", "kWh", "--zone", "Europe/Amsterdam", "homewizard_2022-09_15min_registers.csv.gz",
 	}},
 	{"fluvius", []string{
-		"--map", "meter==fluvius,date=From (date),time=From (time),register=Register,value=Volume",
+		"--map", "meter==fluvius,date=From (date),time=From (time),register=Register,value=Volume,quality=Validation status",
+		"--qualities", "Read=",
 		"--registers", "Offtake Day=energy_import_t1,Offtake Night=energy_import_t2,Injection Day=energy_export_t1,Injection Night=energy_export_t2",
 		"--separator", ";", "--decimal", ",", "--time-layout", "02/01/2006 15:04:05", "--zone", "Europe/Brussels", "--length", "15m", "--unit", "kWh",
 		"fluvius_elec_15min_2023-10-22_2023-12-31.csv.gz",

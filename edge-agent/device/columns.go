@@ -18,13 +18,14 @@ type ReplayConfig struct {
 
 	// Map names columns, as "meter=LCLid,at=tstp,value=energy(kWh/hh)". The keys are
 	// meter, at (or date and time, which are read with a blank between them), value (of
-	// Register, or of what the column register says), serial, and any register's name or
-	// code for a value column of its own. What a key is mapped to is a column's name, #3
+	// Register, or of what the column register says), serial, quality, and any register's
+	// name or code for a value column of its own. What a key is mapped to is a column's name, #3
 	// for the third column, or =text for the same text in every row.
 	Map       string
 	NoHeader  bool   // the files have no line of names: columns are #1, #2, ...
 	Register  string // of the column value; energy_import
 	Registers string // what the column register says, as "Offtake Day=energy_import_t1,…"; else it holds names or codes
+	Qualities string // what the column quality says, as "Read=,Estimated=ESTIMATED_LINEAR"; else it holds names of bits with | between them
 
 	Length time.Duration // of interval readings; 0: readings at an instant
 	// NextLength: an interval ends where the meter's next row in the file begins, unless
@@ -52,9 +53,10 @@ type ReplayConfig struct {
 type columns struct {
 	meter, at, serial column
 	date, time        column // instead of at
-	register          column // of the value, by what it says
+	register, quality column // of the value, by what they say
 	values            []valueColumn
 	registers         map[string]valueColumn // by what the column register says; their columns are not set
+	qualities         map[string]gridloom.Quality
 	unit              string
 	mark              byte
 	length            gridloom.Millis
@@ -116,6 +118,8 @@ func parseColumns(cfg *ReplayConfig) (*columns, error) {
 			m.serial = c
 		case "register":
 			m.register = c
+		case "quality":
+			m.quality = c
 		case "value":
 			if cfg.Register == "" {
 				cfg.Register = "energy_import"
@@ -133,7 +137,10 @@ func parseColumns(cfg *ReplayConfig) (*columns, error) {
 	if !m.meter.wanted || m.at.wanted == (m.date.wanted && m.time.wanted) || m.date.wanted != m.time.wanted || len(m.values) == 0 {
 		return nil, fmt.Errorf("%w: map %q: want at least meter=, at= (or date= and time=) and value= (or a register's name)", gridloom.ErrInvalid, cfg.Map)
 	}
-	return m, m.parseRegisters(cfg)
+	if err := m.parseRegisters(cfg); err != nil {
+		return nil, err
+	}
+	return m, m.parseQualities(cfg)
 }
 
 // lengths reads how long intervals are whose length the rows themselves tell.
@@ -151,45 +158,6 @@ func (m *columns) lengths(cfg *ReplayConfig) error {
 	m.longest = gridloom.SpanOf(cfg.Longest)
 	m.length = m.longest // until the next row tells
 	return nil
-}
-
-// parseRegisters reads cfg.Registers and checks what the column register goes with.
-func (m *columns) parseRegisters(cfg *ReplayConfig) error {
-	switch {
-	case !m.register.wanted && cfg.Registers == "":
-		return nil
-	case !m.register.wanted:
-		return fmt.Errorf("%w: registers %q: want a column register= in the map", gridloom.ErrInvalid, cfg.Registers)
-	case len(m.values) != 1:
-		return fmt.Errorf("%w: map %q: with register= want one column value=", gridloom.ErrInvalid, cfg.Map)
-	case m.longest != 0:
-		return fmt.Errorf("%w: length next: want registers in columns of their own, not in rows", gridloom.ErrInvalid)
-	}
-	m.registers = map[string]valueColumn{}
-	for part := range strings.SplitSeq(cfg.Registers, ",") {
-		if part == "" {
-			continue
-		}
-		text, name, _ := strings.Cut(part, "=")
-		v, err := m.value(strings.TrimSpace(name), m.unit, column{})
-		if err != nil {
-			return fmt.Errorf("registers %q: %w", cfg.Registers, err)
-		}
-		m.registers[strings.TrimSpace(text)] = v
-	}
-	return nil
-}
-
-// registerOf returns register and scale that text stands for.
-func (m *columns) registerOf(text []byte) (valueColumn, error) {
-	v, ok := m.registers[string(text)]
-	if ok {
-		return v, nil
-	}
-	if _, ok := gridloom.RegisterByName(string(text)); !ok {
-		return v, fmt.Errorf("%w: register %q: want one that --registers names, or an alias or OBIS code", gridloom.ErrInvalid, text)
-	}
-	return m.value(string(text), m.unit, column{})
 }
 
 // parseColumn reads what a key is mapped to.
@@ -214,7 +182,7 @@ func parseColumn(s string) (column, error) {
 func (m *columns) value(name, unit string, c column) (valueColumn, error) {
 	id, ok := gridloom.RegisterByName(name)
 	if !ok {
-		return valueColumn{}, fmt.Errorf("%w: %q is neither meter, at, date, time, value, register nor serial, nor the name of a register such as energy_import or 1-0:1.8.0", gridloom.ErrInvalid, name)
+		return valueColumn{}, fmt.Errorf("%w: %q is neither meter, at, date, time, value, register, quality nor serial, nor the name of a register such as energy_import or 1-0:1.8.0", gridloom.ErrInvalid, name)
 	}
 	id, err := wire.Settle(id, m.length)
 	if err != nil {
@@ -235,7 +203,7 @@ func (m *columns) named() bool {
 }
 
 func (m *columns) all() []*column {
-	cs := []*column{&m.meter, &m.at, &m.date, &m.time, &m.serial, &m.register}
+	cs := []*column{&m.meter, &m.at, &m.date, &m.time, &m.serial, &m.register, &m.quality}
 	for i := range m.values {
 		cs = append(cs, &m.values[i].column)
 	}

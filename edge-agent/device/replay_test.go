@@ -104,6 +104,12 @@ func TestReplayReadsWhatTheMapSays(t *testing.T) {
 		"h energy_import_t1_interval 2023-10-29T01:30:00Z 1800000 5000000 TIME_AMBIGUOUS",
 		"h energy_import_t1_interval 2023-10-29T02:00:00Z 1800000 6000000",
 		"h energy_import_interval 2023-10-29T02:00:00Z 1800000 7000000")
+	f("qualities in words and by name", ReplayConfig{Map: "meter=m,at=t,value=v,quality=q", Qualities: "Read=, Guessed =ESTIMATED_LINEAR|CLOCK_SUSPECT"},
+		"m,t,v,q\na,2026-03-01 00:00,1,Read\na,2026-03-01 00:15,1,Guessed\na,2026-03-01 00:30,1,TEST\na,2026-03-01 00:45,1,\n",
+		"a energy_import 2026-03-01T00:00:00Z 0 1000",
+		"a energy_import 2026-03-01T00:15:00Z 0 1000 ESTIMATED_LINEAR|CLOCK_SUSPECT",
+		"a energy_import 2026-03-01T00:30:00Z 0 1000 TEST",
+		"a energy_import 2026-03-01T00:45:00Z 0 1000")
 	f("lengths by the next row, within an hour, over a gap and a jump back", ReplayConfig{NextLength: true, Register: "energy_import", Map: "meter=m,at=t,value=a,energy_export=b"},
 		"m,t,a,b\na,2026-03-01 00:00,1,\na,2026-03-01 00:10,2,3\na,2026-03-01 02:00,4,\na,2026-03-01 02:01,5,\na,2026-03-01 00:00,6,\nb,2026-03-01 00:00,7,\nb,2026-03-01 01:00,8,\n",
 		"a energy_import_interval 2026-03-01T00:00:00Z 600000 1000",
@@ -140,6 +146,19 @@ func TestReplayNamesBadRowsAndGoesOn(t *testing.T) {
 	}
 	if n := strings.Count(log, "\n"); n != 9 {
 		t.Errorf("%d log lines, want one a row:\n%s", n, log)
+	}
+}
+
+func TestReplayNamesARowWhoseWordsItDoesNotKnow(t *testing.T) {
+	rows, log, bad := replay(t, ReplayConfig{Map: "meter=m,at=t,value=v,quality=q,register=r", Registers: "Day=energy_import_t1"},
+		"m,t,v,q,r\na,2026-03-01 00:00,1,,Day\na,2026-03-01 00:15,1,Read,Day\na,2026-03-01 00:30,1,MISSING,Day\na,2026-03-01 00:45,1,,Night\n")
+	if len(rows) != 1 || bad != 3 {
+		t.Errorf("%d good rows and %d bad ones, want 1 and 3:\n%s", len(rows), bad, log)
+	}
+	for _, want := range []string{`line=3 err="quality \"Read\" is no word of --qualities`, "line=4 err=", "MISSING is decided by gridloom", `line=5 err="invalid: register \"Night\": want one that --registers names`} {
+		if !strings.Contains(strings.ReplaceAll(log, `\\`, ``), want) {
+			t.Errorf("the log lacks %s:\n%s", want, log)
+		}
 	}
 }
 
@@ -311,6 +330,18 @@ func TestReplayTellsWhatIsWrong(t *testing.T) {
 	f(ReplayConfig{NoHeader: true}, "#1")
 	f(ReplayConfig{Speed: 2, ShiftToNow: true}, "future")
 	f(ReplayConfig{Separator: ";;"}, "separator")
+	f(ReplayConfig{Map: "meter=m,at=t,date=d,time=c,value=v"}, "at= (or date= and time=)")
+	f(ReplayConfig{Map: "meter=m,date=d,value=v"}, "at= (or date= and time=)")
+	f(ReplayConfig{NextLength: true, LabelEnd: true}, "want labels that are starts")
+	f(ReplayConfig{NextLength: true, Longest: time.Millisecond}, "longest 1ms: want 1s to")
+	f(ReplayConfig{NextLength: true, Map: "meter=m,at=t,value=v,register=r"}, "want registers in columns of their own")
+	f(ReplayConfig{Map: "meter=m,at=t,value=v,power=p,register=r"}, "with register= want one column value=")
+	f(ReplayConfig{Registers: "Day=energy_import_t1"}, "want a column register= in the map")
+	f(ReplayConfig{Map: "meter=m,at=t,value=v,register=r", Registers: "Day"}, `"Day" is not word=meaning`)
+	f(ReplayConfig{Map: "meter=m,at=t,value=v,register=r", Registers: "Day=energy"}, `"energy" is neither`)
+	f(ReplayConfig{Qualities: "Read="}, "want a column quality= in the map")
+	f(ReplayConfig{Map: "meter=m,at=t,value=v,quality=q", Qualities: "None=MISSING"}, "MISSING is decided by gridloom")
+	f(ReplayConfig{Map: "meter=m,at=t,value=v,quality=q", Qualities: "None=GOOD"}, "GOOD")
 	if _, err := ExpandFiles([]string{filepath.Join(t.TempDir(), "*.csv")}); !errors.Is(err, gridloom.ErrInvalid) {
 		t.Errorf("a pattern without a file: %v", err)
 	}

@@ -153,17 +153,22 @@ func (f *replayFile) read(r *Replay, c *Chunk) error {
 		return err
 	}
 	f.series = append(f.series[:0], id...)
-	var said []byte // of the register
+	var register []byte // what the row calls it
 	if m.register.wanted {
-		if said, err = m.register.of(fields); err != nil {
+		if register, err = m.register.of(fields); err != nil {
 			return err
 		}
-		f.series = append(append(f.series, 0), said...)
+		f.series = append(append(f.series, 0), register...)
 	}
 	at, quality, err := f.times.read(label, f.series)
 	if err != nil {
 		return err
 	}
+	said, err := m.qualityOf(fields)
+	if err != nil {
+		return err
+	}
+	quality |= said
 	if m.labelEnd {
 		at -= m.length
 	}
@@ -187,11 +192,11 @@ func (f *replayFile) read(r *Replay, c *Chunk) error {
 			continue // one of several registers has no value in this row
 		}
 		if m.register.wanted {
-			said, err := m.registerOf(said)
+			named, err := m.registerOf(register)
 			if err != nil {
 				return err
 			}
-			v = &said
+			v = &named
 		}
 		mantissa, exp, err := parseDecimal(text, m.mark)
 		if err != nil {

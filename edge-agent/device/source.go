@@ -3,7 +3,7 @@
 // A Source (source.go) fills a Chunk with readings whenever it has some. There
 // are three: Sim (sim.go, with the households of household.go) makes them up,
 // the same for the same seed; Replay (replay.go, its files in replayfile.go, over the rows of csv.go, the
-// column map of columns.go, the instants of layout.go and the lengths of openrow.go) reads files; Lines
+// column map of columns.go and words.go, the instants of layout.go and the lengths of openrow.go) reads files; Lines
 // (lines.go, payload.go) reads the JSON payload line by line. Clock (clock.go,
 // clock_linux.go) knows whether this device's own time is to be trusted.
 //
