@@ -156,14 +156,14 @@ func (c *Config) changesBeforeBound(s *State, r *Reading) bool {
 // be refolded from the beginning.
 //
 // A reading of a counter or gauge decides what lies up to the bridging limit before
-// it, and whether panes that are not yet past that limit are closed; an interval
-// or event changes nothing before its start.
+// it, and whether panes that are not yet past that limit are closed, unless there are readings
+// before and after it in the panes that s holds; an interval or event changes nothing before its start.
 func (c *Config) AffectedFrom(k gridloom.Kind, s *State, r *Reading) gridloom.Millis {
 	if s.bound == 0 {
 		return math.MinInt64
 	}
 	at := r.Start
-	if k == gridloom.Counter || k == gridloom.Gauge {
+	if (k == gridloom.Counter || k == gridloom.Gauge) && !s.surrounds(r) {
 		// A pane that closed because a reading after it was known opens again when that
 		// one is withdrawn, unless the last watermark has passed the limit anyway.
 		at = min(at, s.watermark) - max(c.Bridge, 1)
@@ -175,4 +175,18 @@ func (c *Config) AffectedFrom(k gridloom.Kind, s *State, r *Reading) gridloom.Mi
 		return s.bound
 	}
 	return at.Floor(c.Width)
+}
+
+// surrounds reports whether s holds a pane with a reading before r and knows one after it that
+// counts. Then what lies before Bound reaches no farther than to the first of these, and is closed whatever r says.
+func (s *State) surrounds(r *Reading) bool {
+	if !s.last.known || r.Start >= s.last.at {
+		return false
+	}
+	for i := range s.Panes() {
+		if p := s.nth(i); p.n > 0 {
+			return p.start+gridloom.Millis(p.firstAt) < r.Start
+		}
+	}
+	return false
 }
