@@ -31,6 +31,8 @@ type decoder struct {
 	index  []int32
 	levels []int32
 
+	told frameTimes
+
 	calling bool // a caller's function runs
 }
 
@@ -44,8 +46,12 @@ func newDecoder(mem memory.Allocator, data []byte, fields []field) (*decoder, er
 		return nil, err
 	}
 	meta := r.MetaData()
-	if v := noteOf(meta, "gridloom.format"); v != fmt.Sprint(FormatVersion) {
-		return nil, fmt.Errorf("format %q is not %d: written by another version of gridloom, or not by gridloom", v, FormatVersion)
+	switch v := noteOf(meta, "gridloom.format"); v {
+	case fmt.Sprint(FormatVersion):
+	case fmt.Sprint(ToldOnceVersion):
+		fields = toldOnce(fields)
+	default:
+		return nil, fmt.Errorf("format %q is neither %d nor %d: written by another version of gridloom, or not by gridloom", v, FormatVersion, ToldOnceVersion)
 	}
 	if meta.Schema.NumColumns() < len(fields) {
 		return nil, fmt.Errorf("%d columns, want %d", meta.Schema.NumColumns(), len(fields))

@@ -32,7 +32,7 @@ type encoder struct {
 	page   int // rows of a page of integers
 	zstd   compress.Codec
 	schema []byte // the schema's field of the file's metadata
-	known  map[string][]byte
+	known  map[schemaKey][]byte
 
 	out    []byte
 	groups []rowGroup
@@ -47,6 +47,13 @@ type encoder struct {
 	index               []int32
 	placed              []int32  // of each word of a longer list: its place in found, plus 1
 	found               []string // words of a row group
+}
+
+// schemaKey tells the schemas of segments apart: each kind's last column has a name of its
+// own, and a merge's raw segments have a column more that is nullable.
+type schemaKey struct {
+	last  string
+	nulls int
 }
 
 // rowGroup is a finished or open row group of the file.
@@ -97,7 +104,12 @@ func (e *encoder) begin(fields []field, notes []note, codec compress.Compression
 			return err
 		}
 	}
-	kind := fields[len(fields)-1].name // another one in each kind of segment
+	kind := schemaKey{last: fields[len(fields)-1].name}
+	for i := range fields {
+		if fields[i].null {
+			kind.nulls++
+		}
+	}
 	if e.schema = e.known[kind]; e.schema != nil {
 		return nil
 	}
@@ -106,7 +118,7 @@ func (e *encoder) begin(fields []field, notes []note, codec compress.Compression
 		return err
 	}
 	if e.known == nil {
-		e.known = map[string][]byte{}
+		e.known = map[schemaKey][]byte{}
 	}
 	e.known[kind] = e.schema
 	return nil

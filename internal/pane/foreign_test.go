@@ -49,8 +49,19 @@ func foreignWriters() []foreignWriter {
 // its note, by a program that is not gridloom.
 func foreignRaw(t testing.TB, rows []gridloom.Reading, props ...parquet.WriterProperty) []byte {
 	t.Helper()
+	return foreignRawOf(t, FormatVersion, rows, props...)
+}
+
+// foreignRawOf writes a version of the format. Of ToldOnceVersion rows with a negative
+// log time do not tell theirs.
+func foreignRawOf(t testing.TB, version int, rows []gridloom.Reading, props ...parquet.WriterProperty) []byte {
+	t.Helper()
 	var fields []arrow.Field
-	for _, f := range rawFields() {
+	columns := rawFields()
+	if version == ToldOnceVersion {
+		columns = toldOnce(columns)
+	}
+	for _, f := range columns {
 		kind := arrow.PrimitiveTypes.Int64
 		switch f.physical {
 		case parquet.Types.ByteArray:
@@ -60,7 +71,7 @@ func foreignRaw(t testing.TB, rows []gridloom.Reading, props ...parquet.WriterPr
 		}
 		fields = append(fields, arrow.Field{Name: f.name, Type: kind, Nullable: f.null})
 	}
-	md := arrow.NewMetadata([]string{"gridloom.format"}, []string{fmt.Sprint(FormatVersion)})
+	md := arrow.NewMetadata([]string{"gridloom.format"}, []string{fmt.Sprint(version)})
 	schema := arrow.NewSchema(fields, &md)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
@@ -76,7 +87,7 @@ func foreignRaw(t testing.TB, rows []gridloom.Reading, props ...parquet.WriterPr
 			case uint32:
 				b.Field(c).(*array.Uint32Builder).Append(v)
 			case int64:
-				if c == rawValue && r.Void {
+				if c == rawValue && r.Void || c == rawLoggedAt && v < 0 {
 					b.Field(c).AppendNull()
 				} else {
 					b.Field(c).(*array.Int64Builder).Append(v)
@@ -92,7 +103,7 @@ func foreignRaw(t testing.TB, rows []gridloom.Reading, props ...parquet.WriterPr
 		err = w.Write(rec)
 	}
 	if err == nil {
-		err = w.AppendKeyValueMetadata("gridloom.format", fmt.Sprint(FormatVersion))
+		err = w.AppendKeyValueMetadata("gridloom.format", fmt.Sprint(version))
 	}
 	if err == nil {
 		err = w.Close()

@@ -39,6 +39,33 @@ func frozenPanes() []gridloom.Pane {
 	}
 }
 
+// frozenMerged are readings of which two stand in one frame.
+func frozenMerged() []gridloom.Reading {
+	rows := frozenReadings()
+	again := rows[2]
+	again.Meter, again.Value, again.Place = "Zähler 8", 1_000, 10
+	return append(rows, again)
+}
+
+// TestFrozenMergedSampleIsRead reads a merged file of version 2, which tells log times once.
+func TestFrozenMergedSampleIsRead(t *testing.T) {
+	if *freeze {
+		s, _ := newStore(t, StoreOptions{})
+		freezeFile(t, s, filepath.Join("testdata", "v2", "raw.parquet"), mergedObjects(t, s, frozenMerged()).Path)
+	}
+	data, err := os.ReadFile(filepath.Join("testdata", "v2", "raw.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := readForeign(data)
+	if diff := cmp.Diff(sortedReadings(frozenMerged()), got); diff != "" || err != nil {
+		t.Error(err, diff)
+	}
+	if _, times := foreignLogTimes(t, data); times[3] != -1 || times[2] < 0 {
+		t.Errorf("log times %v, want the last row's told by the one before it", times)
+	}
+}
+
 // TestFrozenSamplesAreRead reads files of the first version of the format. They
 // never change: a reader that cannot read them any more needs a new version, and
 // keeps the old one.
@@ -112,19 +139,24 @@ func writeFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, path := range map[string]string{"raw.parquet": raw.Path, "pane.parquet": panes.Path, "snapshot.parquet": snap.Path, "manifest.json": ref.Path} {
-		name = filepath.Join("testdata", "v1", name)
-		if _, err := os.Stat(name); err == nil {
-			continue
-		}
-		data, err := s.blobs.Get(t.Context(), path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		freezeFile(t, s, filepath.Join("testdata", "v1", name), path)
+	}
+}
+
+// freezeFile writes a sample unless it is there.
+func freezeFile(t *testing.T, s *Store, name, path string) {
+	t.Helper()
+	if _, err := os.Stat(name); err == nil {
+		return
+	}
+	data, err := s.blobs.Get(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

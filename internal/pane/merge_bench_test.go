@@ -170,3 +170,35 @@ func cpuTime() time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// BenchmarkReadMergedRaw reads one meter's day, and all readings, out of the merged day of
+// 1,000 meters that each report at a second of their own.
+func BenchmarkReadMergedRaw(b *testing.B) {
+	s := NewStore(&memoryStore{files: map[string][]byte{}}, StoreOptions{CacheBytes: 1 << 30})
+	rows := dayOfMeters()
+	seg, err := s.WriteRaw(b.Context(), where, rows)
+	if err != nil {
+		b.Fatal(err)
+	}
+	merged, err := s.Merge(b.Context(), where, KindRaw, []Segment{seg}, 2)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		sel  Selector
+		want int
+	}{{"meter", Selector{Meters: []string{rows[len(rows)/2].Meter}}, 288}, {"all", Selector{}, len(rows)}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			before := cpuTime()
+			for b.Loop() {
+				n := 0
+				if err := s.ReadRaw(b.Context(), merged[0], c.sel, func(*gridloom.Reading) error { n++; return nil }); err != nil || n != c.want {
+					b.Fatal(n, err)
+				}
+			}
+			perRow(b, c.want, before)
+		})
+	}
+}

@@ -57,6 +57,7 @@ func mergeRaw(ctx context.Context, s *Store, inputs []Segment, out *output) erro
 		m.end()
 	}
 	m.flush(m.g.len())
+	m.g.told = toldTimes{} // not kept with the writer
 	return out.finish()
 }
 
@@ -205,6 +206,7 @@ type mergedRaw struct {
 	serials       wordList
 	agents        wordList
 	runs          []seriesRun
+	told          toldTimes
 
 	meters, codes []string // of a row group's runs
 	counts, ids   []int32
@@ -361,6 +363,9 @@ func (g *mergedRaw) write(e *encoder, n int) {
 		g.codes, g.meters, g.counts = append(g.codes, r.code), append(g.meters, r.meter), append(g.counts, count)
 		rest -= count
 	}
+	if len(e.groups) == 0 {
+		g.told.reset()
+	}
 	e.startGroup(n)
 	g.ids = resize(g.ids, len(g.counts))
 	for _, words := range [...][]string{g.codes, g.meters} {
@@ -380,9 +385,10 @@ func (g *mergedRaw) write(e *encoder, n int) {
 		values = g.values
 	}
 	e.nullInts(values, g.valid[:n])
-	for _, column := range [...]int{mergedQuality, mergedOrder, mergedSequence, mergedPlace, mergedLoggedAt} {
+	for _, column := range [...]int{mergedQuality, mergedOrder, mergedSequence, mergedPlace} {
 		e.ints(g.ints[column][:n])
 	}
+	e.nullInts(g.told.leave(g.ints[mergedSequence][:n], g.ints[mergedLoggedAt][:n]))
 	e.dictWords(g.serials.words, g.serial[:n])
 	e.dictWords(g.agents.words, g.agent[:n])
 }

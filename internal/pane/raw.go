@@ -60,7 +60,7 @@ func (g *rawColumns) load(d *decoder, c *chosen) error {
 	for _, col := range []struct {
 		at  int
 		dst *[]int64
-	}{{rawQuality, &g.quality}, {rawOrder, &g.order}, {rawSequence, &g.sequence}, {rawPlace, &g.place}, {rawLoggedAt, &g.loggedAt}} {
+	}{{rawQuality, &g.quality}, {rawOrder, &g.order}, {rawSequence, &g.sequence}, {rawPlace, &g.place}} {
 		*col.dst = resize(*col.dst, n)
 		if err := d.ints(col.at, *col.dst, c); err != nil {
 			return err
@@ -72,6 +72,10 @@ func (g *rawColumns) load(d *decoder, c *chosen) error {
 		return err
 	}
 	if err := value.ints(g.value, g.valid, c.lo, c.hi); err != nil {
+		return err
+	}
+	g.loggedAt = resize(g.loggedAt, n)
+	if err := d.logTimes(g.loggedAt, g.sequence, c); err != nil {
 		return err
 	}
 	g.serial, g.agent = resize(g.serial, n), resize(g.agent, n)

@@ -2,13 +2,19 @@ package pane
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/schema"
 )
 
 // FormatVersion is the version of the segment format, in each file's metadata as gridloom.format.
-const FormatVersion = 1
+// ToldOnceVersion is that of raw segments which a merge has written: their logged_at is NULL in
+// rows whose frame an earlier row of the file has told of.
+const (
+	FormatVersion   = 1
+	ToldOnceVersion = 2
+)
 
 // How a column is stored. Dictionaries serve columns with few values a row group,
 // differences those that rise or stay close.
@@ -146,7 +152,18 @@ func paneFields() []field {
 
 // compactRawFields and compactPaneFields are the columns as a merge writes them: the
 // same, with differences where values rise or stay close.
-func compactRawFields() []field { return differences(rawFields()) }
+func compactRawFields() []field { return toldOnce(differences(rawFields())) }
+
+// toldOnce makes logged_at nullable, as ToldOnceVersion has it.
+func toldOnce(fields []field) []field {
+	fields = slices.Clone(fields)
+	for i := range fields {
+		if fields[i].name == "logged_at" {
+			fields[i].null = true
+		}
+	}
+	return fields
+}
 
 func compactPaneFields() []field { return differences(paneFields()) }
 

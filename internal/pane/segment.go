@@ -90,11 +90,15 @@ type Where struct {
 func span(length gridloom.Millis) gridloom.Millis { return max(length, 1) }
 
 // MergeBytes returns about how much memory g takes as an input of Merge: its file and
-// one row group of its rows.
+// one row group of its rows, and the log times that it tells but once.
 func (g *Segment) MergeBytes() int64 {
 	row := int64(256) // a Reading of 136 bytes, and its columns before
 	if g.Kind == KindPane {
 		row = 448 // a Pane of 248 bytes, and its columns before
 	}
-	return g.Bytes + min(g.Rows, groupRows)*row
+	known := int64(0)
+	if g.Kind == KindRaw && g.Level > 0 {
+		known = min(g.Rows, maxTold) * toldBytes
+	}
+	return g.Bytes + min(g.Rows, groupRows)*row + known
 }

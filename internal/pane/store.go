@@ -319,8 +319,12 @@ func culprit(stack []byte) string {
 
 // notesOf is what a segment says of itself.
 func notesOf(kind Kind, where Where, level int) []note {
+	version := FormatVersion
+	if kind == KindRaw && level > 0 {
+		version = ToldOnceVersion
+	}
 	return []note{
-		{"gridloom.format", fmt.Sprint(FormatVersion)},
+		{"gridloom.format", fmt.Sprint(version)},
 		{"gridloom.kind", string(kind)},
 		{"gridloom.level", fmt.Sprint(level)},
 		{"gridloom.generation", fmt.Sprint(where.Generation)},
