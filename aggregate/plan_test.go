@@ -53,7 +53,11 @@ func (p *planner) settle(now gridloom.Millis, limit mergeLimits) {
 			out.MaxLogged = max(out.MaxLogged, g.MaxLogged)
 			times = max(times, p.wrote[g.Path])
 		}
-		if len(m.inputs) > 1 && (memory > limit.bytes || len(m.inputs) > limit.files) {
+		files := limit.files
+		if m.level == levelDay {
+			files *= 2
+		}
+		if len(m.inputs) > 1 && (memory > limit.bytes || len(m.inputs) > files) {
 			p.t.Fatalf("a merge of %d inputs and %d bytes of memory", len(m.inputs), memory)
 		}
 		list, found := pane.ReplaceSegments(p.list, inputs, []pane.Segment{out})

@@ -38,7 +38,7 @@ type Config struct {
 	TickEvery     time.Duration // default 10 s
 	PurgeEvery    time.Duration // default 1 min
 	CompactEvery  time.Duration // how often a partition looks for what to merge; default 5 s, less than 0: never
-	MergeFiles    int           // inputs of a merge, default 64
+	MergeFiles    int           // inputs of a merge, default 64; twice as many of hours into a day
 	MergeBytes    int64         // of memory for them, default 128 MiB or 1/8 of GOMEMLIMIT
 	RestEvery     time.Duration // after this, to twice that, a series without readings rests; default 15 s
 	AwakeSeries   int           // of a partition, that never rest; default 4096, less than 0: none

@@ -63,8 +63,8 @@ func dayOfMeters() []gridloom.Reading {
 	return rows
 }
 
-// BenchmarkMergedSize commits a day of 1,000 meters every 15 s, merges it by the hour
-// (64 inputs at most) and by the day, and tells the bytes of an object of three readings
+// BenchmarkMergedSize commits a day of 1,000 meters every 15 s, merges it as compaction
+// does, at most 64 commits into a segment of level 1 and those into the day, and tells the bytes of an object of three readings
 // and what a merged row costs. Run it with -benchtime 1x.
 func BenchmarkMergedSize(b *testing.B) {
 	day := dayOfMeters()
@@ -105,7 +105,7 @@ func BenchmarkMergedSize(b *testing.B) {
 		report("hourly", hourly)
 		begun = time.Now()
 		var daily []Segment
-		for part := range slices.Chunk(hourly, 48) {
+		for part := range slices.Chunk(hourly, 128) {
 			out, err := s.Merge(b.Context(), where, KindRaw, part, 2)
 			if err != nil {
 				b.Fatal(err)
@@ -117,6 +117,81 @@ func BenchmarkMergedSize(b *testing.B) {
 		data, err := s.blobs.Get(b.Context(), daily[0].Path)
 		if err == nil {
 			err = DescribeSegment(b.Output(), data, DescribeOptions{Rows: 1})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// panesOf are the panes of that day, one of each reading as there is one in a window: each
+// is closed by the commit after its lateness, and changes no more.
+func panesOf(day []gridloom.Reading) []gridloom.Pane {
+	last := map[gridloom.Series]*gridloom.Reading{}
+	var panes []gridloom.Pane
+	for i := range day {
+		r := &day[i]
+		start := r.Start.Floor(gridloom.DefaultWidth)
+		closed := (start + gridloom.DefaultWidth + gridloom.DefaultLateness).Floor(15*gridloom.Second) + 15*gridloom.Second
+		s := gridloom.Series{Meter: r.Meter, Register: r.Register}
+		p := gridloom.Pane{
+			Meter: r.Meter, Register: r.Register, Start: start, Length: gridloom.DefaultWidth, Closed: true,
+			Revision: uint64((closed - day[0].Start) / gridloom.Second), ComputedAt: closed,
+			N: 1, Coverage: gridloom.DefaultWidth, Sum: r.Value, Min: r.Value, Max: r.Value, First: r.Value, Last: r.Value, FirstAt: r.Start, LastAt: r.Start,
+		}
+		p.ComputedAt += gridloom.Millis(p.Revision % 300) // one of each frame
+		before := last[s]
+		switch {
+		case r.Register.Info().Code != "1-0:1.8.0":
+			p.TimeWeighted = gridloom.MulInt64(r.Value, int64(p.Length))
+		case before != nil:
+			p.Energy, p.HasEnergy, p.Quality = r.Value-before.Value, true, gridloom.Derived
+		}
+		if before == nil {
+			p.Carry = fmt.Appendf(nil, "%048x", r.Value)
+		}
+		last[s] = r
+		panes = append(panes, p)
+	}
+	slices.SortStableFunc(panes, func(a, b gridloom.Pane) int { return cmp.Compare(a.Revision, b.Revision) })
+	return panes
+}
+
+// BenchmarkMergedPaneSize does the same for the day's panes of 15 minutes. Run it with -benchtime 1x.
+func BenchmarkMergedPaneSize(b *testing.B) {
+	panes := panesOf(dayOfMeters())
+	objects := float64(len(panes)) / 3
+	for b.Loop() {
+		s, _ := newStore(b, StoreOptions{})
+		var levels [3][]Segment
+		for rows := panes; len(rows) > 0; {
+			n, _ := slices.BinarySearchFunc(rows, rows[0].Revision, func(p gridloom.Pane, revision uint64) int { return cmp.Compare(p.Revision, revision+1) })
+			seg, err := s.WritePanes(b.Context(), where, rows[:n])
+			if err != nil {
+				b.Fatal(err)
+			}
+			levels[0], rows = append(levels[0], seg), rows[n:]
+		}
+		for level := 1; level <= 2; level++ {
+			for part := range slices.Chunk(levels[level-1], 64*level) {
+				out, err := s.Merge(b.Context(), where, KindPane, part, level)
+				if err != nil {
+					b.Fatal(err)
+				}
+				levels[level] = append(levels[level], out...)
+			}
+		}
+		for level, name := range []string{"committed", "hourly", "daily"} {
+			bytes := int64(0)
+			for i := range levels[level] {
+				bytes += levels[level][i].Bytes
+			}
+			b.ReportMetric(float64(bytes)/objects, name+"-B/object")
+			b.ReportMetric(float64(len(levels[level])), name+"-segments")
+		}
+		data, err := s.blobs.Get(b.Context(), levels[2][0].Path)
+		if err == nil {
+			err = DescribeSegment(b.Output(), data, DescribeOptions{})
 		}
 		if err != nil {
 			b.Fatal(err)
