@@ -33,12 +33,13 @@ func TestRestateTellsWhatAFoldOfEverythingTells(t *testing.T) {
 			before := slices.DeleteFunc(slices.Clone(rows), func(r window.Reading) bool {
 				return r.Start >= lateFrom && r.Start <= lateTo && rng.IntN(3) == 0
 			})
-			stored, all := closedPanes(t, c, k, before), closedPanes(t, c, k, rows)
+			watermark := lateTo + gridloom.Millis(rng.IntN(96))*gridloom.Hour
+			stored, all := panesAt(c, k, before, watermark), panesAt(c, k, rows, watermark)
 			reach := lateFrom
 			if k == gridloom.Counter || k == gridloom.Gauge {
 				reach -= max(c.Bridge, 1)
 			}
-			agreements[k] += checkRestate(t, fmt.Sprintf("%s, seed %d", k, seed), c, k, rows, stored, all, reach.Floor(c.Width), lateTo, rng)
+			agreements[k] += checkRestate(t, fmt.Sprintf("%s, seed %d", k, seed), c, k, rows, stored, all, reach.Floor(c.Width), lateTo, watermark, rng)
 		}
 	}
 	for _, k := range kinds {
@@ -48,15 +49,14 @@ func TestRestateTellsWhatAFoldOfEverythingTells(t *testing.T) {
 	}
 }
 
-// closedPanes returns the panes of rows, all closed, by start.
-func closedPanes(t *testing.T, c window.Config, k gridloom.Kind, rows []window.Reading) (panes []gridloom.Pane) {
-	t.Helper()
-	c.Fold(k, slices.Clone(rows), math.MaxInt64/2, func(p *gridloom.Pane) { panes = append(panes, *p) })
+// panesAt returns the panes of rows by start.
+func panesAt(c window.Config, k gridloom.Kind, rows []window.Reading, watermark gridloom.Millis) (panes []gridloom.Pane) {
+	c.Fold(k, slices.Clone(rows), watermark, func(p *gridloom.Pane) { panes = append(panes, *p) })
 	return panes
 }
 
 // checkRestate restates from every stored carry at or before from, and returns how often it agreed.
-func checkRestate(t *testing.T, what string, c window.Config, k gridloom.Kind, rows []window.Reading, stored, all []gridloom.Pane, from, late gridloom.Millis, rng *rand.Rand) (agreements int) {
+func checkRestate(t *testing.T, what string, c window.Config, k gridloom.Kind, rows []window.Reading, stored, all []gridloom.Pane, from, late, watermark gridloom.Millis, rng *rand.Rand) (agreements int) {
 	t.Helper()
 	var points []window.Checkpoint
 	starts := []window.Checkpoint{{Start: math.MinInt64}}
@@ -78,7 +78,7 @@ func checkRestate(t *testing.T, what string, c window.Config, k gridloom.Kind, r
 			}
 		}
 		var got []gridloom.Pane
-		agreed, ok, err := c.Restate(k, s.Start, s.Carry, some, end, points, func(p *gridloom.Pane) { got = append(got, *p) })
+		agreed, ok, err := c.Restate(k, s.Start, s.Carry, some, end, watermark, points, func(p *gridloom.Pane) { got = append(got, *p) })
 		var early *window.EarlierError
 		if errors.As(err, &early) && k == gridloom.Counter && early.At < s.Start {
 			continue
