@@ -3,6 +3,7 @@ package aggregate
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
@@ -68,6 +69,10 @@ func (p *partition) applyReadings(f *Frame) {
 		shared.Agent, shared.Serial = p.frameAgents[c.Agent[i]], p.frameSerials[c.Serial[i]]
 		r.Start, r.Length, r.Value, r.Void, r.Quality = row.Start, shared.Length, row.Value, shared.Void, row.Quality
 		r.Order, r.Place, r.Serial = shared.Order, row.Place, p.table.Names[shared.Serial]
+		if r.Start < p.bounds.RawFrom {
+			p.expire(&r, &row, &shared)
+			continue
+		}
 		p.add(&r, &row, &shared)
 	}
 	p.metrics.readings.Add(float64(c.Len()))
@@ -118,18 +123,26 @@ func (p *partition) duplicate() {
 func (p *partition) hold(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) {
 	s := p.table.at(row.Series)
 	w := p.awaitRefold(row.Series, stretch{p.cfg.Window.AffectedFrom(s.kind, p.table.state(row.Series), r), r.Start})
-	w.pending = append(w.pending, gridloom.Reading{
-		Meter: p.table.meterName(row.Series), Register: s.register, Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void,
-		Quality: r.Quality, Order: r.Order, Serial: r.Serial, Agent: p.table.Names[shared.Agent],
-		Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt,
-	})
+	w.pending = append(w.pending, p.readingOf(r, row, shared))
 	p.current.bytes += pendingBytes
 	p.metrics.disorder.Inc()
+}
+
+// readingOf tells a reading as the kernel and the tail want it in one.
+func (p *partition) readingOf(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) gridloom.Reading {
+	return gridloom.Reading{
+		Meter: p.table.meterName(row.Series), Register: p.table.at(row.Series).register, Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void,
+		Quality: r.Quality, Order: r.Order, Serial: r.Serial, Agent: p.table.Names[shared.Agent],
+		Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt,
+	}
 }
 
 // awaitRefold lists a series that must be refolded because of what a reading may change.
 func (p *partition) awaitRefold(i uint32, x stretch) *waiting {
 	s := p.table.at(i)
+	if x.from != math.MinInt64 {
+		x.from = max(x.from, p.bounds.RawFrom) // panes before are final
+	}
 	if s.wait == nil {
 		s.wait = &waiting{}
 		p.waited = append(p.waited, i)

@@ -27,17 +27,20 @@ type commit struct {
 	ranking    *pane.Ranking // of their table; belongs to who saves
 	panes      []gridloom.Pane
 	paneSeries []uint32           // of each pane, in the readings' table
+	expired    []gridloom.Reading // came when their time was past retention
+	bounds     pane.Bounds        // how far retention has come with this commit
 	duplicates uint64             // dropped since the last commit
 	snapshot   []pane.SnapshotRow // nil when none is due
 	edit       *edit              // nil when none is wanted
 
 	// What is already stored when an attempt is repeated: segments are written once.
-	segments  []pane.Segment
-	rawDone   bool
-	panesDone bool
-	snapped   *pane.Segment
-	dropped   []string // by the edit
-	manifest  *pane.Manifest
+	segments    []pane.Segment
+	rawDone     bool
+	panesDone   bool
+	expiredDone bool
+	snapped     *pane.Segment
+	dropped     []string // by the edit
+	manifest    *pane.Manifest
 }
 
 // editPause keeps edits from making a commit each while the store cannot be read.
@@ -88,12 +91,13 @@ func (p *partition) prepare(final bool) (*commit, error) {
 		return nil, nil
 	}
 	p.mustMove.Store(false)
+	moved := p.edit != nil && p.moveBounds(p.edit.bounds)
 	p.edit = nil
-	c.readings, c.duplicates = p.current.rows, p.duplicates
+	c.readings, c.duplicates, c.expired, c.bounds = p.current.rows, p.duplicates, p.current.expired, p.bounds
 	c.readings.Table, c.ranking = p.table.SeriesTable, p.ranking
 	p.duplicates = 0
 	p.sinceSnapshot += c.readings.Len()
-	if final || p.snapshotDue() {
+	if final || moved || p.snapshotDue() {
 		c.snapshot = p.snapshotRows()
 		p.lastSnapshot, p.sinceSnapshot = p.cfg.Clock(), 0
 	}
@@ -187,6 +191,9 @@ func (p *partition) snapshotRows() []pane.SnapshotRow {
 			arena = make([]byte, 0, min(snapshotPiece, snapshotRest*(p.table.len()+1)))
 		}
 		s := p.table.at(i)
+		if s.state == nil && s.rest == nil {
+			continue // it has seen nothing: all that came for it had expired
+		}
 		state := s.rest
 		if s.state != nil {
 			from := len(arena)
@@ -226,6 +233,17 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		c.panesDone = true
 		p.cfg.Fault("commit.panes")
 	}
+	if !c.expiredDone {
+		if len(c.expired) > 0 {
+			seg, err := p.store.WriteExpired(ctx, c.where, c.expired)
+			if err != nil {
+				return 0, fmt.Errorf("write expired readings: %w", err)
+			}
+			c.segments = append(c.segments, seg)
+			p.cfg.Fault("commit.expired")
+		}
+		c.expiredDone = true
+	}
 	if c.snapshot != nil && c.snapped == nil {
 		seg, err := p.store.WriteSnapshot(ctx, c.where, c.snapshot, c.head.LogTime, c.head.NextSeq-1)
 		if err != nil {
@@ -243,6 +261,8 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		m.Counts.Panes += uint64(len(c.panes))
 		m.Counts.Duplicates += c.duplicates
 		m.Counts.Commits++
+		m.Counts.Expired += uint64(len(c.expired))
+		m.RawFrom, m.PanesFrom = c.bounds.RawFrom, c.bounds.PanesFrom
 		if c.snapped != nil {
 			m.Snapshot, m.SnapshotSeq = c.snapped, c.head.NextSeq-1
 		}

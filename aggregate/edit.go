@@ -17,6 +17,8 @@ type edit struct {
 	// again after a failure that may pass. What it changes of m's slices it copies before.
 	// It returns the files of this epoch that no manifest names from now on.
 	amend func(ctx context.Context, m *pane.Manifest) (dropped []string, err error)
+	// bounds is where retention moves to with that commit, at the latest; zero: nowhere.
+	bounds pane.Bounds
 	// done is called by the loop when the commit has passed; not at all if the partition
 	// is lost or released before. It must not block.
 	done func()

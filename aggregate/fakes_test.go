@@ -3,6 +3,7 @@ package aggregate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -123,10 +124,20 @@ type memHeads struct {
 	heads  map[int]gridloom.Head
 	revs   map[int]uint64
 	closed atomic.Bool
+
+	// swapped tells the expired readings that a head's last commit holds; nil: nobody asks.
+	swapped func(h gridloom.Head, note func(*gridloom.Reading)) error
+	expired map[rowAt]gridloom.Reading // of all commits
 }
 
 func newMemHeads() *memHeads {
-	return &memHeads{heads: map[int]gridloom.Head{}, revs: map[int]uint64{}}
+	return &memHeads{heads: map[int]gridloom.Head{}, revs: map[int]uint64{}, expired: map[rowAt]gridloom.Reading{}}
+}
+
+func (h *memHeads) expiredReadings() map[rowAt]gridloom.Reading {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.expired)
 }
 
 func (h *memHeads) LoadHead(_ context.Context, p int) (gridloom.Head, uint64, error) {
@@ -155,6 +166,12 @@ func (h *memHeads) SwapHead(_ context.Context, v gridloom.Head, rev uint64) (uin
 	}
 	if h.revs[v.Partition] != rev {
 		return 0, fmt.Errorf("head %d: %w", v.Partition, gridloom.ErrFenced)
+	}
+	if h.swapped != nil {
+		err := h.swapped(v, func(x *gridloom.Reading) { h.expired[rowAt{x.Sequence, x.Place}] = *x })
+		if err != nil {
+			return 0, err
+		}
 	}
 	h.heads[v.Partition] = v
 	h.revs[v.Partition]++

@@ -15,6 +15,7 @@ type metrics struct {
 	merges                                          *mergeMetrics
 	series, awake                                   prometheus.Gauge
 	sweeps                                          *sweepMetrics
+	retention                                       *retainMetrics
 }
 
 func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
@@ -27,6 +28,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 	m := &metrics{
 		merges:     newMergeMetrics(reg),
 		sweeps:     newSweepMetrics(reg),
+		retention:  newRetainMetrics(reg, w),
 		frames:     c("frames_total", "Frames of the log folded in."),
 		readings:   c("readings_total", "Readings of those frames."),
 		duplicates: c("duplicates_total", "Readings that said again what was known, and were not stored."),

@@ -61,6 +61,7 @@ type partition struct {
 	dues            dues
 	ranking         *pane.Ranking // belongs to who saves
 	duplicates      uint64        // dropped since the last commit
+	bounds          pane.Bounds   // how far retention has come, the commit in flight included
 
 	nextSeq uint64
 	lastRef gridloom.FrameRef
@@ -208,6 +209,7 @@ func (p *partition) forget() {
 	p.current, p.frozen = &tail{rows: pane.RawColumns{Pool: p.rows}}, nil
 	p.spare = pane.RawColumns{Pool: p.rows}
 	p.disordered, p.waited, p.openPanes = nil, nil, 0
+	p.bounds = pane.Bounds{}
 	p.countSeries()
 }
 
@@ -240,6 +242,7 @@ func (p *partition) own(ctx context.Context) error {
 	wg.Go(func() { p.runTicker(pctx) })
 	wg.Go(func() { p.runCompaction(pctx) })
 	wg.Go(func() { p.runSweep(pctx) })
+	wg.Go(func() { p.runRetention(pctx) })
 	err := p.loop(ctx, pumped)
 	cancel()
 	if err == nil {

@@ -100,6 +100,7 @@ type refoldJob struct {
 	changes bool                         // something pending may change a pane
 	starts  map[gridloom.Millis]struct{} // of what is pending
 	found   bool                         // bound and carry are where it starts
+	first   bool                         // and nothing is stored between bound and what it must refold
 	bound   gridloom.Millis
 	carry   []byte
 	rows    []window.Reading
@@ -228,8 +229,8 @@ func (p *partition) dropDuplicates(ctx context.Context, jobs []*refoldJob, bySer
 }
 
 // findCarries gives every job the nearest stored carry at or before what it must
-// refold, or the beginning of the series. It looks back a little first, since
-// most late readings are recent.
+// refold, since the bound of retention, or else what is carried over that, or the beginning
+// of the series. It looks back a little first, since most late readings are recent.
 func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries *seriesJobs) error {
 	missing := append([]*refoldJob(nil), jobs...)
 	for _, j := range missing {
@@ -247,18 +248,19 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 			return nil
 		}
 		sel := selectorOf(missing)
+		kept := max(gridloom.MinInstant, p.bounds.RawFrom)
 		lo, hi := gridloom.Millis(math.MaxInt64), gridloom.Millis(math.MinInt64)
 		for _, j := range missing {
 			lo, hi = min(lo, j.s.wait.refoldFrom), max(hi, j.s.wait.refoldFrom)
 		}
-		sel.From, sel.To = gridloom.MinInstant, hi+1
+		sel.From, sel.To = kept, hi+1
 		if back > 0 {
 			sel.From = max(sel.From, lo-back)
 		}
 		newest := map[paneKey]gridloom.Pane{} // panes that hold a carry, in their newest form
 		err := p.eachStoredPane(ctx, sel, pane.AllColumns, func(pn *gridloom.Pane) {
 			j := bySeries.of(pn.Meter, pn.Register)
-			if j == nil || j.found || pn.Start > j.s.wait.refoldFrom {
+			if j == nil || j.found || pn.Start > j.s.wait.refoldFrom || pn.Start < kept {
 				return
 			}
 			k := paneKey{j, pn.Start}
@@ -286,7 +288,10 @@ func (p *partition) findCarries(ctx context.Context, jobs []*refoldJob, bySeries
 			j.found = true
 		}
 	}
-	return nil
+	if p.bounds.RawFrom == 0 {
+		return nil
+	}
+	return p.firstCarries(ctx, missing, bySeries)
 }
 
 // keepPane copies a pane that is only lent, its carry included.
@@ -312,7 +317,7 @@ func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries *s
 	}
 	see := func(r *gridloom.Reading) {
 		j := bySeries.of(r.Meter, r.Register)
-		if j == nil || r.Start < j.bound {
+		if j == nil || r.Start < j.bound || r.Start < p.bounds.RawFrom {
 			return
 		}
 		j.rows = append(j.rows, p.windowReading(r))
@@ -323,7 +328,7 @@ func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries *s
 	p.eachTailReading(p.marksOf(jobs), func(_ uint32, r *gridloom.Reading) { see(r) })
 	return p.eachStoredPane(ctx, sel, pane.AllColumns, func(pn *gridloom.Pane) {
 		j := bySeries.of(pn.Meter, pn.Register)
-		if j == nil || pn.Start < j.bound {
+		if j == nil || pn.Start < j.bound || pn.Start < p.bounds.RawFrom {
 			return
 		}
 		if old, ok := j.panes[pn.Start]; !ok || pn.Revision >= old.Revision {

@@ -214,8 +214,10 @@ func (p *partition) findStarts(ctx context.Context, jobs []*refoldJob, bySeries 
 	for _, j := range open {
 		// What starts before the rows that were loaded needs all of the rows from there.
 		s := &j.spans[0]
-		s.found = j.bound == math.MinInt64
-		j.found, j.bound, j.carry = false, math.MinInt64, nil
+		if s.found = j.bound == math.MinInt64 || j.first; j.first {
+			s.start, s.carry = j.bound, j.carry
+		}
+		j.found, j.first, j.bound, j.carry = false, false, math.MinInt64, nil
 	}
 	return nil
 }

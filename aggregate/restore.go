@@ -107,7 +107,7 @@ func (p *partition) restore(ctx context.Context) error {
 		return fmt.Errorf("%w: the store was made with windows of %s, lateness %s, bridging limit %s; this start asks for %s, %s, %s: start with those, or with a new data directory",
 			gridloom.ErrInvalid, m.Width.Duration(), m.Lateness.Duration(), m.Bridge.Duration(), w.Width.Duration(), w.Lateness.Duration(), w.Bridge.Duration())
 	}
-	p.manifest = m
+	p.manifest, p.bounds = m, m.Bounds()
 	if m.Snapshot != nil {
 		err := p.store.ReadSnapshot(ctx, *m.Snapshot, func(row *pane.SnapshotRow) error {
 			i := p.table.find(p.table.meter(row.Meter), row.Register)

@@ -30,7 +30,7 @@ func newSweepMetrics(reg prometheus.Registerer) *sweepMetrics {
 			Name: "gridloom_aggregate_last_sweep_timestamp_seconds", Help: "When a partition was last swept to the end.",
 		}),
 	}
-	for _, kind := range []string{"raw", "pane", "snapshot", "list", "manifest"} {
+	for _, kind := range []string{"raw", "pane", "snapshot", "expired", "list", "manifest"} {
 		for _, why := range []protocol.Verdict{protocol.Dropped, protocol.Orphan} {
 			m.files.WithLabelValues(kind, why.String())
 			m.bytes.WithLabelValues(kind, why.String())

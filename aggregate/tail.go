@@ -29,6 +29,8 @@ type tail struct {
 	rows  pane.RawColumns
 	panes []gridloom.Pane
 	bytes int64
+
+	expired []gridloom.Reading // came when their time was past retention
 }
 
 // add appends a row and what it shares with others.
@@ -70,11 +72,11 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 	if err := p.refold(sel.Meters, sel.Registers); err != nil {
 		return nil, err
 	}
-	out := &pane.Tail{Head: p.head, LogTime: p.logTime, Watermark: p.watermark(), NextSeq: p.nextSeq}
+	out := &pane.Tail{Head: p.head, LogTime: p.logTime, Watermark: p.watermark(), NextSeq: p.nextSeq, Bounds: p.bounds}
 	pick := newPicker(sel)
 	if sel.Only != pane.KindPane {
 		p.eachTailReading(p.table.chosen(&sel), func(_ uint32, r *gridloom.Reading) {
-			if pick.span(r.Start, r.Length) {
+			if r.Start >= p.bounds.RawFrom && pick.span(r.Start, r.Length) {
 				out.Readings = append(out.Readings, *r)
 			}
 		})
@@ -82,6 +84,8 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 	if sel.Only == pane.KindRaw {
 		return out, nil
 	}
+
+	pick.sel.From = max(pick.sel.From, p.bounds.PanesFrom) // a day's start: no pane lies across it
 
 	// The state of a series tells the newest form of each pane that it still holds,
 	// so it goes over what the commit in flight has frozen.

@@ -43,6 +43,9 @@ type Config struct {
 	RestEvery     time.Duration // after this, to twice that, a series without readings rests; default 15 s
 	AwakeSeries   int           // of a partition, that never rest; default 4096, less than 0: none
 
+	Retain      Retention     // how long rows are kept; default for ever
+	RetainEvery time.Duration // how often a partition looks for what is past that; default 1 min, less than 0: never
+
 	SweepEvery  time.Duration // how often files that nobody names are looked for; default 1 min, less than 0: never
 	ReaderLease time.Duration // how long such a file is kept for those who read it; default 15 min, more than any query takes; less in tests only
 	Alone       bool          // no other process reads this store: what was superseded before the start is kept for nobody
@@ -81,6 +84,7 @@ func (c *Config) setDefaults() {
 	if c.AwakeSeries == 0 {
 		c.AwakeSeries = 4096
 	}
+	def(&c.RetainEvery, time.Minute)
 	def(&c.SweepEvery, time.Minute)
 	def(&c.ReaderLease, 15*time.Minute)
 	if c.CommitBytes == 0 {

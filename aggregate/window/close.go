@@ -84,9 +84,13 @@ func (c *Config) advance(k gridloom.Kind, s *State) {
 	if n < held {
 		bound = min(bound, s.nth(n).start)
 	}
-	if bound <= s.bound {
-		return
+	if bound > s.bound {
+		s.forget(k, n, bound)
 	}
+}
+
+// forget drops the first n panes, which are those before bound, and moves the bound there.
+func (s *State) forget(k gridloom.Kind, n int, bound gridloom.Millis) {
 	s.base = s.carryBefore(k, n, bound)
 	s.base.reach = nil
 	s.bound = bound

@@ -101,7 +101,7 @@ type storeLine struct {
 	From      string   `json:"from,omitempty"` // event time
 	To        string   `json:"to,omitempty"`   // exclusive
 	Oldest    string   `json:"oldest,omitempty"`
-	RawFrom   string   `json:"raw_from,omitempty"` // readings before are past retention
+	KeptFrom  string   `json:"kept_from,omitempty"` // what starts before is past retention
 }
 
 func lineOf(v *pane.Survey, l *pane.SurveyLine) storeLine {
@@ -114,8 +114,9 @@ func lineOf(v *pane.Survey, l *pane.SurveyLine) storeLine {
 	if l.To > 0 {
 		o.From, o.To = l.From.String(), l.To.String()
 	}
-	if v.RawFrom > 0 && l.Kind == string(pane.KindRaw) && o.InUse {
-		o.RawFrom = v.RawFrom.String()
+	from := map[string]gridloom.Millis{string(pane.KindRaw): v.Bounds.RawFrom, string(pane.KindPane): v.Bounds.PanesFrom}[l.Kind]
+	if from > 0 && o.InUse {
+		o.KeptFrom = from.String()
 	}
 	return o
 }
@@ -176,8 +177,11 @@ func printSurvey(surveys []*pane.Survey, w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, v := range surveys {
 		fmt.Fprintf(t, "partition %d  epoch %d  next sequence %d  manifest %s\n", v.Partition, v.Head.Epoch, v.Head.NextSeq, orNone(v.Head.Manifest.Path))
-		if v.RawFrom > 0 {
-			fmt.Fprintf(t, "  readings before %s are past retention\n", v.RawFrom)
+		if v.Bounds.RawFrom > 0 {
+			fmt.Fprintf(t, "  readings before %s are past retention\n", v.Bounds.RawFrom)
+		}
+		if v.Bounds.PanesFrom > 0 {
+			fmt.Fprintf(t, "  panes before %s are past retention\n", v.Bounds.PanesFrom)
 		}
 		for i := range v.Named {
 			printStoreLine(t, lineOf(v, &v.Named[i]))

@@ -3,8 +3,6 @@ package pane
 import (
 	"context"
 	"slices"
-
-	"github.com/gridloom/gridloom"
 )
 
 // ReplaceSegments returns list with the segments of inputs, which are paths, taken out
@@ -59,33 +57,6 @@ func (s *Store) Replace(ctx context.Context, m *Manifest, inputs []string, outpu
 	}
 	m.Recent, m.Days = next.recent, next.days
 	return append(next.dropped, inputs...), true, nil
-}
-
-// Expire takes the segments of a kind out of m all of whose rows end at or before an
-// instant, and returns the files that m names no more; after a failure, which leaves m as
-// it was, the lists that were made in vain.
-func (s *Store) Expire(ctx context.Context, m *Manifest, kind Kind, before gridloom.Millis) (dropped []string, err error) {
-	var gone []string
-	past := func(g *Segment) bool { return g.Kind == kind && g.MaxEnd <= before }
-	next, err := s.editTree(ctx, m, func(d *DayRef) bool { return d.MinStart < before }, func(list []Segment) []Segment {
-		if !slices.ContainsFunc(list, func(g Segment) bool { return past(&g) }) {
-			return list
-		}
-		out := make([]Segment, 0, len(list))
-		for i := range list {
-			if past(&list[i]) {
-				gone = append(gone, list[i].Path)
-			} else {
-				out = append(out, list[i])
-			}
-		}
-		return out
-	})
-	if err != nil {
-		return next.madeLists, err
-	}
-	m.Recent, m.Days = next.recent, next.days
-	return append(next.dropped, gone...), nil
 }
 
 // edited is what becomes of a manifest's tree.

@@ -151,7 +151,7 @@ func (f *segmentFacts) addSample(mem memory.Allocator, data []byte, opt Describe
 	ctx := context.Background()
 	var err error
 	switch kind := Kind(f.Notes["gridloom.kind"]); kind {
-	case KindRaw:
+	case KindRaw, KindExpired:
 		_, err = decodeRaw(ctx, mem, data, &opt.Only, func(r *gridloom.Reading) error { return add(sampleReading(r)) })
 	case KindPane:
 		_, err = decodePanes(ctx, mem, data, &opt.Only, AllColumns, func(p *gridloom.Pane) error { return add(samplePane(p)) })
@@ -304,9 +304,9 @@ func DescribeManifest(w io.Writer, data []byte, opt DescribeOptions) error {
 	h := &m.Head
 	fmt.Fprintf(t, "partition\t%d of generation %d\nepoch\t%d\nowner\t%s on %s\ncommit\t%s\n", h.Partition, h.Generation, h.Epoch, h.Owner, h.Node, h.CommitID)
 	fmt.Fprintf(t, "next_seq\t%d\nlog_time\t%s\nsnapshot_seq\t%d\n", h.NextSeq, h.LogTime, m.SnapshotSeq)
-	fmt.Fprintf(t, "width\t%s\nlateness\t%s\nbridge\t%s\nraw_from\t%s\n", m.Width.Duration(), m.Lateness.Duration(), m.Bridge.Duration(), m.RawFrom)
-	fmt.Fprintf(t, "readings\t%d\nduplicates\t%d\npanes\t%d\ncommits\t%d\ndropped files\t%d\n",
-		m.Counts.Readings, m.Counts.Duplicates, m.Counts.Panes, m.Counts.Commits, len(m.Dropped))
+	fmt.Fprintf(t, "width\t%s\nlateness\t%s\nbridge\t%s\nraw_from\t%s\npanes_from\t%s\n", m.Width.Duration(), m.Lateness.Duration(), m.Bridge.Duration(), m.RawFrom, m.PanesFrom)
+	fmt.Fprintf(t, "readings\t%d\nduplicates\t%d\nexpired\t%d\npanes\t%d\ncommits\t%d\ndropped files\t%d\n",
+		m.Counts.Readings, m.Counts.Duplicates, m.Counts.Expired, m.Counts.Panes, m.Counts.Commits, len(m.Dropped))
 	fmt.Fprintf(t, "bytes\t%d\ncrc\t%08x\n", len(data), crc32.Checksum(data, castagnoli))
 	fmt.Fprintf(t, "\nlist\tsegments\trows\tbytes\tlogged\tpath\n")
 	for i := range m.Days {

@@ -27,7 +27,8 @@ type Manifest struct {
 	Lateness    gridloom.Millis `json:"lateness"`
 	Bridge      gridloom.Millis `json:"bridge"`
 	Dropped     []Dropped       `json:"dropped,omitempty"`
-	RawFrom     gridloom.Millis `json:"raw_from"` // raw readings that start before are past retention
+	RawFrom     gridloom.Millis `json:"raw_from"`             // raw readings that start before are past retention
+	PanesFrom   gridloom.Millis `json:"panes_from,omitempty"` // panes that start before are
 	Counts      Counts          `json:"counts"`
 }
 
@@ -37,6 +38,7 @@ type Counts struct {
 	Duplicates uint64 `json:"duplicates"` // readings that said again what was known
 	Panes      uint64 `json:"panes"`      // rows of pane segments
 	Commits    uint64 `json:"commits"`
+	Expired    uint64 `json:"expired,omitempty"` // readings that came when their time was past retention
 }
 
 // Dropped is a file of the current epoch that no manifest names any more. It is

@@ -230,7 +230,7 @@ func TestReplaceInTheTree(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if _, err := s.Expire(ctx, m, KindPane, noon+200); err != nil {
+	if _, _, err := s.Retain(ctx, m, Bounds{PanesFrom: noon + 200}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(panes[100:], paths(KindPane)); diff != "" {
@@ -295,7 +295,10 @@ func TestAFailedReplacementTellsWhatItMade(t *testing.T) {
 		}
 		return dropped, err
 	})
-	f("Expire", func() ([]string, error) { return s.Expire(t.Context(), m, KindRaw, noon+3) })
+	f("Retain", func() ([]string, error) {
+		_, dropped, err := s.Retain(t.Context(), m, Bounds{RawFrom: noon + 3})
+		return dropped, err
+	})
 }
 
 // TestMergeOfOneLongSeriesHoldsLittle merges a series that is much longer than a row group,

@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer, c *cache, w *writerPool) *metrics {
 		groups:       count("read_groups_total", "Row groups looked into."),
 		passed:       count("passed_groups_total", "Row groups passed over by their statistics."),
 	}
-	for _, kind := range []string{string(KindRaw), string(KindPane), string(KindSnapshot), "list", "manifest"} {
+	for _, kind := range []string{string(KindRaw), string(KindPane), string(KindSnapshot), string(KindExpired), "list", "manifest"} {
 		for _, vec := range []*prometheus.CounterVec{m.written, m.writtenBytes, m.read, m.readBytes} {
 			vec.WithLabelValues(kind) // from the start on, so that a rate sees the first one
 		}

@@ -21,7 +21,12 @@ func (s *Store) WriteRaw(ctx context.Context, where Where, rows []gridloom.Readi
 // rank belongs to c's table and is brought up to date. No rows are ErrInvalid; a full
 // disk is ErrUnavailable.
 func (s *Store) WriteRawColumns(ctx context.Context, where Where, c *RawColumns, rank *Ranking) (Segment, error) {
-	seg := Segment{Kind: KindRaw, Rows: int64(c.Len()), Epoch: where.Epoch}
+	return s.writeRaw(ctx, where, KindRaw, c, rank)
+}
+
+// writeRaw stores readings as a segment of a kind.
+func (s *Store) writeRaw(ctx context.Context, where Where, kind Kind, c *RawColumns, rank *Ranking) (Segment, error) {
+	seg := Segment{Kind: kind, Rows: int64(c.Len()), Epoch: where.Epoch}
 	return s.writeRows(ctx, where, seg, func(w *writer, seg *Segment) ([]byte, error) {
 		rank.update(&c.Table)
 		w.raw.order, w.raw.series, w.raw.ends = c.arrange(rank, w.raw.order, w.raw.ends)
@@ -80,7 +85,7 @@ type rawGroup struct {
 
 func (w *writer) encodeRaw(where Where, c *RawColumns, seg *Segment) ([]byte, error) {
 	e, g := &w.encoder, &w.raw
-	if err := e.begin(rawFields(), notesOf(KindRaw, where, 0), compress.Codecs.Uncompressed); err != nil {
+	if err := e.begin(rawFields(), notesOf(seg.Kind, where, 0), compress.Codecs.Uncompressed); err != nil {
 		return nil, err
 	}
 	e.out = slices.Grow(e.out, rawRowBytes*c.n)

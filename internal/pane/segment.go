@@ -14,6 +14,7 @@ const (
 	KindRaw      Kind = "raw"
 	KindPane     Kind = "pane"
 	KindSnapshot Kind = "snapshot"
+	KindExpired  Kind = "expired" // readings that came when their time was past retention
 	KindRegistry Kind = "registry"
 	KindAudit    Kind = "audit"
 )

@@ -15,7 +15,7 @@ import (
 type Survey struct {
 	Partition int
 	Head      gridloom.Head // Path of Manifest is empty: nothing is committed
-	RawFrom   gridloom.Millis
+	Bounds    Bounds
 	Named     []SurveyLine // in use, by kind and level
 	Unnamed   []SurveyLine // not in use, by reason and kind
 }
@@ -59,7 +59,7 @@ func (s *Store) Survey(ctx context.Context, head gridloom.Head) (*Survey, error)
 		if err != nil {
 			return nil, err
 		}
-		v.RawFrom = m.RawFrom
+		v.Bounds = m.Bounds()
 		named[head.Manifest.Path] = nil
 		if err := s.Tree(ctx, m, func(path string, g *Segment) { named[path] = g }); err != nil {
 			return nil, err
@@ -108,7 +108,7 @@ func (s *Store) surveyBefore(ctx context.Context, path string, before map[string
 }
 
 func kindRank(kind string) int {
-	return slices.Index([]string{string(KindRaw), string(KindPane), string(KindSnapshot), "list", "manifest"}, kind)
+	return slices.Index([]string{string(KindRaw), string(KindPane), string(KindExpired), string(KindSnapshot), "list", "manifest"}, kind)
 }
 
 // add counts a file to the line that it belongs to.

@@ -19,6 +19,7 @@ type Tail struct {
 	LogTime   gridloom.Millis // log time up to which the owner has read
 	Watermark gridloom.Millis
 	NextSeq   uint64 // first log sequence that is not in this answer
+	Bounds    Bounds // how far retention has come; the manifest may say less
 	Readings  []gridloom.Reading
 	Panes     []gridloom.Pane
 }

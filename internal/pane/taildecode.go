@@ -89,7 +89,7 @@ func (t *TailReader) begin(text string) error {
 	if err := d.Decode(&m); err != nil {
 		return err
 	}
-	t.tail = &Tail{Head: m.Head, LogTime: m.LogTime, Watermark: m.Watermark, NextSeq: m.NextSeq}
+	t.tail = &Tail{Head: m.Head, LogTime: m.LogTime, Watermark: m.Watermark, NextSeq: m.NextSeq, Bounds: Bounds{m.RawFrom, m.PanesFrom}}
 	return nil
 }
 

@@ -41,12 +41,14 @@ type tailMeta struct {
 	LogTime   gridloom.Millis `json:"log_time"`
 	Watermark gridloom.Millis `json:"watermark"`
 	NextSeq   uint64          `json:"next_seq"`
+	RawFrom   gridloom.Millis `json:"raw_from,omitempty"`
+	PanesFrom gridloom.Millis `json:"panes_from,omitempty"`
 }
 
 // EncodeTail hands t over to emit in chunks, at least one. emit may keep a chunk; it
 // is not built before the one before it was taken. An error of emit ends it.
 func EncodeTail(t *Tail, emit func(chunk []byte) error) error {
-	meta, err := json.Marshal(tailMeta{t.Head, t.LogTime, t.Watermark, t.NextSeq})
+	meta, err := json.Marshal(tailMeta{t.Head, t.LogTime, t.Watermark, t.NextSeq, t.Bounds.RawFrom, t.Bounds.PanesFrom})
 	if err != nil {
 		return fmt.Errorf("encode tail: %w", err)
 	}
