@@ -103,7 +103,7 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	}
 	to := protocol.Position{Next: p.nextSeq, Last: p.lastRef, LogTime: p.logTime}
 	c.head = protocol.Commit(p.head, to, p.head.Manifest, p.cfg.NewID()) // its own manifest is yet to be written
-	p.frozen = &tail{rows: c.readings, panes: c.panes, bytes: p.current.bytes}
+	p.frozen = &tail{rows: c.readings, panes: c.panes, bytes: p.current.bytes, expired: c.expired}
 	p.current = &tail{rows: p.spare}
 	p.spare = pane.RawColumns{Pool: p.rows}
 	p.account()

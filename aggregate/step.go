@@ -23,13 +23,15 @@ type Machine struct {
 
 	compactor compactor
 	merged    *replacement // waits for a commit that carries it
+	retainer  retainer
+	expiry    *expiry // waits for a commit that carries it
 	sweeper   *sweeper
 }
 
 // NewMachine returns a machine of one partition of cfg.
 func NewMachine(cfg Config, partition int, log Log, heads Heads, store *pane.Store) *Machine {
 	p := New(cfg, log, heads, store).owned(partition)
-	return &Machine{p: p, compactor: compactor{p: p, skip: map[string]bool{}}}
+	return &Machine{p: p, compactor: compactor{p: p, skip: map[string]bool{}}, retainer: retainer{p: p}}
 }
 
 // Acquire claims the partition and restores what its last commit left.
@@ -106,6 +108,12 @@ func (m *Machine) Finish() error {
 		m.merged = nil
 		_ = merged.outcome() // what came to nothing is merged again
 	}
+	if e := m.expiry; e != nil && r.c.edit == e.edit {
+		m.expiry = nil
+		if e.outcome() == nil { // what was not dropped is tried again
+			m.p.cfg.Fault("retain.edited")
+		}
+	}
 	return nil
 }
 
@@ -127,6 +135,30 @@ func (m *Machine) Merge(ctx context.Context) (bool, error) {
 	m.merged = m.p.replacing(j, outputs)
 	m.p.edit = m.merged.edit
 	return true, nil
+}
+
+// Retain finds what is past retention, if no other edit waits for a commit, and lets the next
+// Prepare carry it out. In a Worker it runs beside the loop. It reports whether there
+// was something. Any error leaves the machine as it was.
+func (m *Machine) Retain(ctx context.Context) (bool, error) {
+	if m.p.edit != nil {
+		return false, nil
+	}
+	bounds, ok, err := m.retainer.next(ctx)
+	if err != nil || !ok {
+		return false, err
+	}
+	m.expiry = m.p.expiring(bounds)
+	m.p.edit = m.expiry.edit
+	return true, nil
+}
+
+// Expired lists the readings whose time was past retention and that are not committed yet.
+func (m *Machine) Expired() (list []gridloom.Reading) {
+	if m.p.frozen != nil {
+		list = append(list, m.p.frozen.expired...)
+	}
+	return append(list, m.p.current.expired...)
 }
 
 // Sweep deletes the files that nobody names any more. In a Worker it runs beside the

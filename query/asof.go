@@ -11,6 +11,8 @@ import (
 type foldSeries struct {
 	window    window.Config
 	asOf      gridloom.Millis
+	from, to  gridloom.Millis // what is asked for
+	kept      func(meter string) gridloom.Millis
 	watermark func(meter string) gridloom.Millis
 	next      func(p *gridloom.Pane) error
 
@@ -41,7 +43,10 @@ func (f *foldSeries) end() error {
 	if len(f.rows) == 0 {
 		return nil
 	}
-	var err error
+	err := f.checkFirst()
+	if err != nil {
+		return err
+	}
 	f.window.Fold(f.register.Info().Kind, f.rows, f.watermark(f.meter), func(p *gridloom.Pane) {
 		if err != nil {
 			return

@@ -161,7 +161,7 @@ func TestOpenAPIDocumentTellsWhatIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, known := range map[string][]string{
-		"/api/v1/windows": q.known, "/api/v1/readings": r.known, "/api/v1/status": {"format"}, "/api/v1/rejects": {"limit", "before", "format"},
+		"/api/v1/windows": q.known, "/api/v1/readings": r.known, "/api/v1/status": {"format"}, "/api/v1/rejects": {"limit", "before", "reason", "format"},
 		"/api/v1/meters": {"register", "registers", "prefix", "after", "limit", "partial", "format"}, "/api/v1/meters/{meter}": {"meter", "format"},
 	} {
 		var names []string

@@ -254,11 +254,13 @@ func (s *Server) withUnowned(ctx context.Context, states []pane.Status) []pane.S
 	return states
 }
 
-// listRejects answers GET /rejects: newest first.
+// listRejects answers GET /rejects: what ingest refused or, by its reason, what owners let
+// expire, newest first.
 func (s *Server) listRejects(w http.ResponseWriter, r *http.Request) error {
 	p := newParams(r.URL.RawQuery, s.cfg.Now(), &s.limits)
 	limit := p.count("limit", 100, 1000)
 	before := p.count("before", 0, 1<<53)
+	reason := p.one("reason")
 	f, err := formatOf(r, p.one("format"))
 	if err == nil {
 		err = p.done()
@@ -267,7 +269,14 @@ func (s *Server) listRejects(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var rejects []gridloom.Reject
-	if s.rejects != nil {
+	switch {
+	case reason == reasonExpired:
+		if rejects, err = s.expired(r.Context(), uint64(before), int(limit)); err != nil {
+			return fmt.Errorf("expired readings: %w", err)
+		}
+	case reason != "":
+		return badParam("reason", reason, "leave it out, or say "+reasonExpired)
+	case s.rejects != nil:
 		if rejects, err = s.rejects.Rejects(r.Context(), uint64(before), int(limit)); err != nil {
 			return fmt.Errorf("rejects: %w", err)
 		}

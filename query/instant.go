@@ -71,6 +71,9 @@ func isDigits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
+// ParseSpan reads a span as queries write it, such as 90m, 1d12h or 52w.
+func ParseSpan(s string) (gridloom.Millis, error) { return parseSpan(s) }
+
 // parseSpan reads a span such as 30m, 1h30m, 7d or 2w: whole numbers, each with
 // one of w d h m s ms. It is above 0 and at most 1000 years.
 func parseSpan(s string) (gridloom.Millis, error) {

@@ -66,6 +66,7 @@ type selection struct {
 	from, to  gridloom.Millis       // [from, to)
 	zone      *time.Location        // of dates and local times; nil: none was asked for, and dates are of UTC
 	asOf      gridloom.Millis       // 0: the present state
+	margin    gridloom.Millis       // how long after the bound of retention it must begin, with asOf
 	partial   bool
 	unit      string
 	scale     int // decimal places of values

@@ -23,6 +23,7 @@ type snapshot struct {
 	tail      *pane.Tail     // nil: the owner was silent, and the committed part will do
 	watermark gridloom.Millis
 	logTime   gridloom.Millis
+	bounds    pane.Bounds // how far retention has come
 }
 
 // snapshotTries is how often a snapshot is taken anew because the partition changed
@@ -113,6 +114,7 @@ func (s *Server) trySnapshot(ctx context.Context, partition int, sel pane.Select
 	if snap.manifest, err = s.readManifest(ctx, tail.Head); err != nil {
 		return nil, err
 	}
+	snap.bounds = tail.Bounds.Later(boundsOf(snap.manifest))
 	head, _, err := s.heads.LoadHead(ctx, partition)
 	if err != nil {
 		return nil, fmt.Errorf("partition %d: head: %w", partition, err)
@@ -132,6 +134,7 @@ func (s *Server) committed(ctx context.Context, partition int) (*snapshot, error
 	s.metrics.partial.Inc()
 	snap := &snapshot{partition: partition, head: head, watermark: head.LogTime - s.cfg.Window.Lateness, logTime: head.LogTime}
 	snap.manifest, err = s.readManifest(ctx, head)
+	snap.bounds = boundsOf(snap.manifest)
 	return snap, err
 }
 

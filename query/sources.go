@@ -51,8 +51,10 @@ func (s *Server) paneSources(ctx context.Context, sc *scan, q *windowsQuery) ([]
 			sources = append(sources, fromTail(sc, snap.partition, snap.tail.Panes, s.order.ofPane))
 		}
 	}
-	return fromSegments(ctx, sc, &s.limits, sources, s.order.ofPane, func(seg pane.Segment, fn func(*gridloom.Pane) error) error {
-		return s.store.ReadPanes(ctx, seg, sc.sel, columns, fn)
+	return fromSegments(ctx, sc, &s.limits, sources, s.order.ofPane, func(seg *scanSegment, fn func(*gridloom.Pane) error) error {
+		sel := sc.sel
+		sel.From = max(sel.From, seg.bounds.PanesFrom) // a day's start: no pane lies across it
+		return s.store.ReadPanes(ctx, seg.Segment, sel, columns, fn)
 	})
 }
 
@@ -64,8 +66,14 @@ func (s *Server) readingSources(ctx context.Context, sc *scan) ([]*source[gridlo
 			sources = append(sources, fromTail(sc, snap.partition, snap.tail.Readings, s.order.ofReading))
 		}
 	}
-	return fromSegments(ctx, sc, &s.limits, sources, s.order.ofReading, func(seg pane.Segment, fn func(*gridloom.Reading) error) error {
-		return s.store.ReadRaw(ctx, seg, sc.sel, fn)
+	return fromSegments(ctx, sc, &s.limits, sources, s.order.ofReading, func(seg *scanSegment, fn func(*gridloom.Reading) error) error {
+		from := seg.bounds.RawFrom
+		return s.store.ReadRaw(ctx, seg.Segment, sc.sel, func(r *gridloom.Reading) error {
+			if r.Start < from {
+				return nil
+			}
+			return fn(r)
+		})
 	})
 }
 
@@ -88,7 +96,7 @@ func fromTail[T any](sc *scan, partition int, rows []T, keyOf func(*T) key) *sou
 // fromSegments adds sources for the segments of a scan. On failure it stops those that it made.
 func fromSegments[T any](
 	ctx context.Context, sc *scan, limits *Limits, sources []*source[T], keyOf func(*T) key,
-	read func(seg pane.Segment, fn func(*T) error) error,
+	read func(seg *scanSegment, fn func(*T) error) error,
 ) ([]*source[T], error) {
 	segments := slices.Clone(sc.segments)
 	slices.SortStableFunc(segments, func(a, b scanSegment) int { return int(b.Rows - a.Rows) })
@@ -102,7 +110,7 @@ func fromSegments[T any](
 	}
 	for _, seg := range large {
 		sources = append(sources, stream(ctx, seg.Path, seg.rank, func(fn func(*T) error) error {
-			if err := read(seg.Segment, fn); err != nil {
+			if err := read(&seg, fn); err != nil {
 				return segmentFailed(&seg, err)
 			}
 			return nil
@@ -114,7 +122,7 @@ func fromSegments[T any](
 // buffer reads the rows of small segments into one sorted source, nil if there are none.
 func buffer[T any](
 	ctx context.Context, sc *scan, most int64, segments []scanSegment, keyOf func(*T) key,
-	read func(seg pane.Segment, fn func(*T) error) error,
+	read func(seg *scanSegment, fn func(*T) error) error,
 ) (*source[T], error) {
 	var rows []T
 	var ranks []int32
@@ -123,7 +131,7 @@ func buffer[T any](
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		err := read(seg.Segment, func(row *T) error {
+		err := read(seg, func(row *T) error {
 			if sc.buffered++; sc.buffered > most {
 				return overLimit("from", fmt.Sprintf("the rows asked for lie in %d files, and more than %d of them would be held in memory to sort them", len(sc.segments), most),
 					"ask for a shorter span or fewer meters")

@@ -25,6 +25,7 @@ func (s *Server) listWindows(w http.ResponseWriter, r *http.Request) error {
 	kind := pane.KindPane
 	if q.asOf != 0 { // folded from the beginning of each series
 		kind, sel.From, sel.To = pane.KindRaw, 0, 0
+		q.margin = asOfMargin(q.registers, &s.cfg.Window)
 	}
 	return s.scan(w, r, &q.selection, kind, sel, func(ctx context.Context, sc *scan) error {
 		head := append(q.head(sc), field{"step", kindString, text(q.grid.name)})
@@ -55,7 +56,7 @@ func (s *Server) windows(ctx context.Context, sc *scan, q *windowsQuery, enc enc
 		}
 		return newest.end()
 	}
-	fold := &foldSeries{window: s.cfg.Window, asOf: q.asOf, watermark: watermark, next: func(p *gridloom.Pane) error {
+	fold := &foldSeries{window: s.cfg.Window, asOf: q.asOf, from: q.from, to: q.to, kept: s.rawFrom(sc.snaps), watermark: watermark, next: func(p *gridloom.Pane) error {
 		if p.Start >= q.to || p.Start+p.Length <= q.from || window.IsEmpty(p) {
 			return nil
 		}
@@ -128,6 +129,7 @@ type scan struct {
 type scanSegment struct {
 	pane.Segment
 	partition int
+	bounds    pane.Bounds
 	rank      int32 // among all of the scan; of one partition in the manifest's order
 }
 
@@ -158,6 +160,7 @@ func (s *Server) scan(w http.ResponseWriter, r *http.Request, q *selection, kind
 	if err := checkKept(sc.snaps, q); err != nil {
 		return err
 	}
+	markKept(w, keptFrom(sc.snaps, kind), q.from)
 	if sel.Meters != nil {
 		rows /= meterShare
 	}
@@ -186,21 +189,10 @@ func (s *Server) findSegments(ctx context.Context, sc *scan, kind pane.Kind) (ro
 				return 0, fmt.Errorf("partition %d: %w", snap.partition, err)
 			}
 			rows += seg.Rows
-			sc.segments = append(sc.segments, scanSegment{seg, snap.partition, int32(len(sc.segments))})
+			sc.segments = append(sc.segments, scanSegment{seg, snap.partition, snap.bounds, int32(len(sc.segments))})
 		}
 	}
 	return rows, nil
-}
-
-// checkKept refuses a query as of an earlier time that begins before the readings that are still kept.
-func checkKept(snaps []*snapshot, q *selection) error {
-	for _, snap := range snaps {
-		if m := snap.manifest; q.asOf != 0 && m != nil && m.RawFrom > q.from {
-			return overLimit("from", fmt.Sprintf("readings before %s are no longer kept, and as_of needs them", m.RawFrom),
-				"ask from then on, or without as_of")
-		}
-	}
-	return nil
 }
 
 // only asks owners for rows of one kind.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate"
 	"github.com/gridloom/gridloom/stream"
 )
 
@@ -53,6 +54,7 @@ type config struct {
 	tlsClientCA string
 
 	window time.Duration // 0: as the data directory has it
+	retain aggregate.Retention
 
 	demo   bool
 	meters int
@@ -119,6 +121,7 @@ func (c *config) addFlags(fs *flag.FlagSet) {
 	}
 	if c.role.does(roleAggregate) {
 		fs.DurationVar(&c.window, "window", gridloom.DefaultWidth.Duration(), "length of a window, 1m to 1h, fixed for a data directory")
+		addRetentionFlags(fs, &c.retain)
 	}
 	if c.role == roleUp {
 		fs.BoolVar(&c.demo, "demo", false, "run a simulated neighbourhood behind real edge agents")
@@ -162,6 +165,9 @@ func (c *config) check() error {
 	if c.role.does(roleAggregate) {
 		if err := gridloom.CheckWidth(c.window); err != nil {
 			return fmt.Errorf("%w: --window: %w", errUsage, err)
+		}
+		if err := checkRetention(&c.retain); err != nil {
+			return err
 		}
 	}
 	if c.demo && (c.agents < 1 || c.agents > 1000 || c.meters < c.agents || c.meters > 100_000) {

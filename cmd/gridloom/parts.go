@@ -80,6 +80,7 @@ func (p *pipeline) openOwners() error {
 	c := aggregate.Config{
 		Generation: layout.Generation, Partitions: layout.Partitions, StreamCreated: layout.Created,
 		Window: p.window, Node: p.dir.meta.Node, Alone: p.cfg.role == roleUp, Fault: p.fault, Logger: p.logger, Registerer: p.reg,
+		Retain: p.cfg.retain,
 	}
 	hasteFromEnv(&c)
 	if p.cfg.role == roleAggregate {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/gridloom/gridloom"
@@ -15,6 +16,8 @@ type view struct {
 	readings map[gridloom.Identity]gridloom.Reading
 	rows     map[rowAt]bool
 	twice    *gridloom.Reading // a row of the log that stands in it twice
+	bounds   pane.Bounds
+	expired  map[rowAt]bool // rows that the owner has declared expired and not committed
 }
 
 type paneAt struct {
@@ -68,6 +71,9 @@ func (w *world) ask(o *owner, meter string) bool {
 	}
 	w.stats.Answers++
 	w.note("owner %s answers for %q: %d panes, %d readings", o.name, meter, len(v.panes), len(v.readings))
+	for _, r := range o.machine.Expired() {
+		v.expired[rowAt{r.Sequence, r.Place}] = true
+	}
 	w.compare(o.partition, meter, v)
 	return true
 }
@@ -102,12 +108,13 @@ func (q *slowQuery) finish(w *world) {
 
 // viewOf reads the manifest of an answer's head and puts the answer on top.
 func (w *world) viewOf(t *pane.Tail, sel pane.Selector) (*view, error) {
-	v := &view{map[paneAt]gridloom.Pane{}, map[gridloom.Identity]gridloom.Reading{}, map[rowAt]bool{}, nil}
+	v := &view{map[paneAt]gridloom.Pane{}, map[gridloom.Identity]gridloom.Reading{}, map[rowAt]bool{}, nil, t.Bounds, map[rowAt]bool{}}
 	if t.Head.Manifest.Path != "" {
 		m, err := w.reader.ReadManifest(w.ctx, t.Head.Manifest)
 		if err != nil {
 			return nil, err
 		}
+		v.bounds = v.bounds.Later(m.Bounds())
 		for seg, err := range w.reader.Segments(w.ctx, m, pane.KindPane, sel) {
 			if err == nil {
 				err = w.reader.ReadPanes(w.ctx, seg, sel, pane.AllColumns, func(p *gridloom.Pane) error {
@@ -140,10 +147,21 @@ func (w *world) viewOf(t *pane.Tail, sel pane.Selector) (*view, error) {
 	for i := range t.Readings {
 		v.reading(&t.Readings[i])
 	}
+	maps.DeleteFunc(v.panes, func(k paneAt, _ gridloom.Pane) bool { return !v.tells(k.start) })
 	return v, nil
 }
 
+// tells reports whether a pane is to be told as the fold has it: it is kept, and none of the last
+// before a bound of retention, which readings after the bound would have changed.
+func (v *view) tells(start gridloom.Millis) bool {
+	midnight := start.Floor(gridloom.Day) + gridloom.Day
+	return start >= v.bounds.RawFrom || start >= v.bounds.PanesFrom && start+worldWindow.Width <= midnight-worldWindow.Lookahead()
+}
+
 func (v *view) reading(r *gridloom.Reading) {
+	if r.Start < v.bounds.RawFrom {
+		return
+	}
 	at := rowAt{r.Sequence, r.Place}
 	if v.rows[at] {
 		kept := *r
@@ -163,7 +181,7 @@ func (w *world) compare(partition int, meter string, v *view) {
 		w.fail("partition %d answers a row twice: %s", partition, told(v.twice))
 	}
 	for _, id := range t.ids {
-		if meter != "" && id.Meter != meter {
+		if meter != "" && id.Meter != meter || id.Start < v.bounds.RawFrom {
 			continue
 		}
 		if r, ok := v.readings[id]; !ok || r.Order < t.promised[id] {
@@ -200,7 +218,7 @@ func (w *world) compareReadings(partition int, s gridloom.Series, v *view) (n in
 	seen := map[gridloom.Identity]bool{}
 	for i := range t.rows[s] {
 		id := gridloom.Identity{Series: s, Start: t.rows[s][i].Start, Length: t.rows[s][i].Length}
-		if seen[id] {
+		if seen[id] || id.Start < v.bounds.RawFrom {
 			continue
 		}
 		seen[id] = true
@@ -217,8 +235,14 @@ func (w *world) compareReadings(partition int, s gridloom.Series, v *view) (n in
 // their number.
 func (w *world) comparePanes(partition int, s gridloom.Series, v *view) (n int) {
 	t := &w.ledger.parts[partition]
-	rows := slices.Clone(t.rows[s])
+	rows := slices.DeleteFunc(slices.Clone(t.rows[s]), func(r window.Reading) bool {
+		at := rowAt{r.Sequence, r.Place}
+		return t.expired[at] || v.expired[at]
+	})
 	worldWindow.Fold(s.Register.Info().Kind, rows, t.logTime-worldWindow.Lateness, func(want *gridloom.Pane) {
+		if !v.tells(want.Start) {
+			return
+		}
 		n++
 		got := v.panes[paneAt{s, want.Start}]
 		got, exp := clean(got), clean(*want)
@@ -352,6 +376,9 @@ func (w *world) concludePartition(p int) {
 		w.fail("partition %d cannot be claimed again", p)
 	}
 	w.mustAnswer(next, "after a restart")
+	if h := next.machine.Head(); h.Manifest.Path != "" {
+		w.ledger.checkCounts(&h)
+	}
 	next.gone("ends")
 }
 

@@ -13,6 +13,8 @@
 // was. Nothing depends on a clock, a map's order or a goroutine, so a seed repeats itself
 // to the byte.
 //
+// In one world of three readings are kept for a day only, and days pass.
+//
 // check_test.go compares what a query sees with a fold of everything that the log ever
 // held, which ledger_test.go keeps together with what was promised to devices.
 // sim_test.go runs the seeds, broken_test.go worlds that break a promise and have to be

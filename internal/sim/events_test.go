@@ -32,6 +32,7 @@ var kinds = []struct {
 	{"an owner saves", 60, anOwnerSaves},
 	{"an owner merges", 20, anOwnerMerges},
 	{"an owner sweeps", 16, anOwnerSweeps},
+	{"an owner retains", 16, anOwnerRetains},
 	{"an owner ticks", 4, anOwnerTicks},
 	{"an owner crashes", 5, anOwnerCrashes},
 	{"the log is purged", 5, theLogIsPurged},
@@ -43,6 +44,9 @@ func timePasses(w *world) bool {
 	step := gridloom.Millis(w.rnd.IntN(120)) * gridloom.Second
 	if w.rnd.IntN(20) == 0 {
 		step = gridloom.Millis(w.rnd.IntN(40)) * gridloom.Minute
+	}
+	if w.brief && w.rnd.IntN(4) == 0 {
+		step = gridloom.Millis(w.rnd.IntN(12*60)) * gridloom.Minute
 	}
 	w.now += step
 	return true
@@ -267,6 +271,14 @@ func anOwnerSweeps(w *world) bool {
 	}
 	o.sweep()
 	return true
+}
+
+func anOwnerRetains(w *world) bool {
+	if !w.brief {
+		return false
+	}
+	o := w.owner()
+	return o != nil && o.retain()
 }
 
 func anOwnerTicks(w *world) bool {

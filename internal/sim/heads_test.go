@@ -109,6 +109,9 @@ func (h *simHeads) put(v gridloom.Head, revision uint64) (uint64, bool) {
 	if old := at.head; at.revision > 0 && (v.Owner != old.Owner && v.Epoch != old.Epoch+1 || v.Owner == old.Owner && v.Epoch > old.Epoch+1) {
 		h.w.fail("the head of partition %d goes from %s in epoch %d to %s in epoch %d: every claim adds one", v.Partition, old.Owner, old.Epoch, v.Owner, v.Epoch)
 	}
+	if v.Manifest != at.head.Manifest {
+		h.w.ledger.committed(&v)
+	}
 	h.revision++
 	h.kept[v.Partition] = append(h.kept[v.Partition], headAt{v, h.revision})
 	return h.revision, true

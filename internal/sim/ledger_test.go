@@ -7,6 +7,7 @@ import (
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate"
 	"github.com/gridloom/gridloom/aggregate/window"
+	"github.com/gridloom/gridloom/internal/pane"
 	"github.com/gridloom/gridloom/internal/wire"
 )
 
@@ -24,6 +25,9 @@ type truth struct {
 	series  []gridloom.Series
 	rows    map[gridloom.Series][]window.Reading
 	winners map[gridloom.Identity]gridloom.Reading
+	expired map[rowAt]bool // rows that a commit has declared expired
+	bounds  pane.Bounds    // of the last commit
+	logged  uint64         // rows
 
 	promised map[gridloom.Identity]gridloom.Order
 	ids      []gridloom.Identity // of promised
@@ -35,6 +39,7 @@ func (l *ledger) open(w *world) {
 		l.parts[p] = truth{
 			rows:     map[gridloom.Series][]window.Reading{},
 			winners:  map[gridloom.Identity]gridloom.Reading{},
+			expired:  map[rowAt]bool{},
 			promised: map[gridloom.Identity]gridloom.Order{},
 		}
 	}
@@ -58,6 +63,7 @@ func (l *ledger) logged(partition int, f *aggregate.Frame) {
 	t := &l.parts[partition]
 	t.logTime = max(t.logTime, f.LoggedAt)
 	l.w.stats.Readings += l.columns.Len()
+	t.logged += uint64(l.columns.Len())
 	for i := range l.columns.Len() {
 		r := l.columns.Reading(i)
 		r.Sequence, r.Place, r.LoggedAt = f.Sequence, uint32(i), t.logTime
@@ -75,6 +81,51 @@ func (l *ledger) logged(partition int, f *aggregate.Frame) {
 		if old, ok := t.winners[r.Identity()]; !ok || r.Outranks(&old) {
 			t.winners[r.Identity()] = r
 		}
+	}
+}
+
+// committed notes what a commit has declared expired: those that are listed go one day, too.
+func (l *ledger) committed(h *gridloom.Head) {
+	t := &l.parts[h.Partition]
+	m, err := l.w.reader.PeekManifest(l.w.ctx, h.Manifest.Path)
+	if err != nil {
+		l.w.fail("the head of partition %d names %s: %v", h.Partition, h.Manifest.Path, err)
+	}
+	b := m.Bounds()
+	if t.bounds.Later(b) != b || b.PanesFrom > b.RawFrom || b.RawFrom > h.LogTime {
+		l.w.fail("retention of partition %d goes from %+v to %+v at %s", h.Partition, t.bounds, b, h.LogTime)
+	}
+	t.bounds = b
+	const newest = 3 // segments of one commit: readings, panes, expired readings
+	for _, g := range m.Recent[max(0, len(m.Recent)-newest):] {
+		if g.Kind != pane.KindExpired {
+			continue
+		}
+		err := l.w.reader.ReadExpired(l.w.ctx, g, pane.Selector{}, func(r *gridloom.Reading) error {
+			if r.Start >= b.RawFrom {
+				l.w.fail("%s expired, and readings are kept from %s", told(r), b.RawFrom)
+			}
+			if at := (rowAt{r.Sequence, r.Place}); !t.expired[at] {
+				t.expired[at] = true
+				l.w.stats.Expired++
+			}
+			return nil
+		})
+		if err != nil {
+			l.w.fail("partition %d: %v", h.Partition, err)
+		}
+	}
+}
+
+// checkCounts checks that every row of the log was taken once, in one way, once all are committed.
+func (l *ledger) checkCounts(h *gridloom.Head) {
+	m, err := l.w.reader.PeekManifest(l.w.ctx, h.Manifest.Path)
+	if err != nil {
+		l.w.fail("the head of partition %d names %s: %v", h.Partition, h.Manifest.Path, err)
+	}
+	t := &l.parts[h.Partition]
+	if c := m.Counts; c.Readings+c.Duplicates+c.Expired != t.logged || c.Expired != uint64(len(t.expired)) {
+		l.w.fail("partition %d has taken %+v, the log has held %d rows, and %d have expired", h.Partition, c, t.logged, len(t.expired))
 	}
 }
 

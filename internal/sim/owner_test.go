@@ -32,7 +32,7 @@ func (w *world) newOwner(partition int) *owner {
 		Generation: generation, Partitions: partitions, StreamCreated: worldCreated, Window: worldWindow,
 		Owner: o.name, Node: "node", NewID: w.name, Fault: o.pass,
 		Now: func() gridloom.Millis { return w.now + o.step }, Clock: func() time.Time { return w.now.Time() },
-		SnapshotEvery: 100 * time.Hour, MergeFiles: 4, ReaderLease: w.broken.lease(), Logger: w.logger(o.name),
+		Retain: w.retention(), SnapshotEvery: 100 * time.Hour, MergeFiles: 4, ReaderLease: w.broken.lease(), Logger: w.logger(o.name),
 	}, partition, &w.log, &w.heads, pane.NewStore(&w.blobs, pane.StoreOptions{NewName: w.name}))
 	w.owners = append(w.owners, o)
 	w.note("owner %s of partition %d starts", o.name, partition)
@@ -177,6 +177,19 @@ func (o *owner) merge() (merged bool) {
 		o.w.note("owner %s has merged segments of partition %d", o.name, o.partition)
 	}
 	return merged
+}
+
+// retain has the next commit move the bounds of retention.
+func (o *owner) retain() (due bool) {
+	o.do("retain", func() (err error) {
+		due, err = o.machine.Retain(o.w.ctx)
+		return err
+	})
+	if due {
+		o.w.stats.Retained++
+		o.w.note("owner %s has found something past retention in partition %d", o.name, o.partition)
+	}
+	return due
 }
 
 // sweep deletes files that nobody names any more.

@@ -52,6 +52,8 @@ func (s *source) next(now gridloom.Millis) []gridloom.Reading {
 		switch {
 		case s.w.chance(s.w.rates.delay): // late
 			r.Start -= gridloom.Millis(rnd.IntN(200)) * gridloom.Minute
+		case s.w.brief && rnd.IntN(12) == 0: // from a device that was cut off for days
+			r.Start -= gridloom.Millis(rnd.IntN(4*24*60)) * gridloom.Minute
 		case rnd.IntN(30) == 0: // from a clock that was wrong
 			r.Start += gridloom.Millis(rnd.IntN(90)) * gridloom.Minute
 		}

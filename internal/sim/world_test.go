@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate"
 	"github.com/gridloom/gridloom/aggregate/window"
 	"github.com/gridloom/gridloom/internal/pane"
 )
@@ -34,6 +35,7 @@ type world struct {
 	names  uint64
 	event  int
 	calm   bool    // nothing fails any more
+	brief  bool    // readings are kept for a day, panes for two, and days pass
 	rates  rates   // of failures
 	broken *broken // promises that this world does not keep; nil: none
 	stats  stats
@@ -55,8 +57,8 @@ type rates struct{ log, heads, blobs, disk, stale, crash, delay int }
 
 // stats says what a world has been through: a run that never crashed proves nothing.
 type stats struct {
-	Promised, Frames, Readings, Commits, Merges, Swept, Claims, Fenced, Crashes, Losses, Ambiguous, Late, Stale, Answers, Refused int
-	Lost, Duplicated                                                                                                              int
+	Promised, Frames, Readings, Commits, Merges, Swept, Retained, Expired, Claims, Fenced, Crashes, Losses, Ambiguous, Late, Stale, Answers, Refused int
+	Lost, Duplicated                                                                                                                                 int
 }
 
 func (s *stats) add(o *stats) {
@@ -66,6 +68,8 @@ func (s *stats) add(o *stats) {
 	s.Commits += o.Commits
 	s.Merges += o.Merges
 	s.Swept += o.Swept
+	s.Retained += o.Retained
+	s.Expired += o.Expired
 	s.Claims += o.Claims
 	s.Fenced += o.Fenced
 	s.Crashes += o.Crashes
@@ -112,7 +116,7 @@ func run(ctx context.Context, seed uint64, events int, out io.Writer, b *broken)
 }
 
 func newWorld(ctx context.Context, seed uint64, out io.Writer, b *broken) *world {
-	w := &world{ctx: ctx, rnd: rand.New(rand.NewPCG(seed, 0x6772_6964)), out: out, now: worldStart, broken: b}
+	w := &world{ctx: ctx, rnd: rand.New(rand.NewPCG(seed, 0x6772_6964)), out: out, now: worldStart, broken: b, brief: seed%3 == 2}
 	wild := w.rnd.IntN(4)
 	w.rates = rates{log: 40 * wild, heads: 60 * wild, blobs: 12 * wild, disk: 8 * wild, stale: 50 * wild, crash: 60 * wild}
 	w.rates.delay = []int{0, 20, 200}[w.rnd.IntN(3)]
@@ -125,6 +129,14 @@ func newWorld(ctx context.Context, seed uint64, out io.Writer, b *broken) *world
 		w.bridges = append(w.bridges, newBridge(w, i))
 	}
 	return w
+}
+
+// retention is how long the owners of the world keep what they have.
+func (w *world) retention() aggregate.Retention {
+	if !w.brief {
+		return aggregate.Retention{}
+	}
+	return aggregate.Retention{Raw: 24 * time.Hour, Panes: 48 * time.Hour}
 }
 
 // happen lets the event happen that a roll of the dice names; false if it cannot at present.
