@@ -332,6 +332,8 @@ type load struct {
 
 	stride int // minutes from frame to frame, at most
 	late   int // minutes, at most
+
+	restarts gridloom.Millis // counters begin again from zero so often; 0: never
 }
 
 func newLoad(seed uint64, at gridloom.Millis) *load {
@@ -380,7 +382,11 @@ func (l *load) frame() []byte {
 		}
 		switch r.Register.Info().Kind {
 		case gridloom.Counter:
-			r.Value = int64(r.Start-1_700_000_000_000)/1000*7 + int64(l.rnd.IntN(50))
+			from := gridloom.Millis(1_700_000_000_000)
+			if l.restarts > 0 {
+				from = r.Start.Floor(l.restarts)
+			}
+			r.Value = int64(r.Start-from)/1000*7 + int64(l.rnd.IntN(50))
 			switch l.rnd.IntN(25) {
 			case 0, 1: // it has started again, or one sample is wrong
 				r.Value %= 100_000

@@ -341,9 +341,9 @@ func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries *s
 // earlier, which refoldFrom tells then.
 func (p *partition) refoldOne(j *refoldJob) (ok bool, err error) {
 	s := j.s
-	st, err := p.cfg.Window.Refold(s.kind, j.bound, j.carry, j.rows)
+	st, err := p.window().Refold(s.kind, j.bound, j.carry, j.rows)
 	if early := (*window.EarlierError)(nil); errors.As(err, &early) && early.At < j.bound {
-		s.wait.refoldFrom = early.At.Floor(p.cfg.Window.Width)
+		s.wait.refoldFrom = max(early.At.Floor(p.cfg.Window.Width), p.bounds.RawFrom)
 		*j = refoldJob{i: j.i, s: s, name: j.name, changes: true, bound: math.MinInt64}
 		return false, nil
 	}

@@ -257,12 +257,12 @@ func (p *partition) restateSpan(j *refoldJob, s *span) (bool, error) {
 	rows := slices.DeleteFunc(s.rows, func(r window.Reading) bool { return r.Start < s.start })
 	w := j.s.wait
 	fresh := map[gridloom.Millis]bool{}
-	agreed, ok, err := p.cfg.Window.Restate(j.s.kind, s.start, s.carry, rows, s.hi, p.watermark(), points, func(pn *gridloom.Pane) {
+	agreed, ok, err := p.window().Restate(j.s.kind, s.start, s.carry, rows, s.hi, p.watermark(), points, func(pn *gridloom.Pane) {
 		fresh[pn.Start] = true
 		p.putRestated(w, s, pn)
 	})
 	if early := (*window.EarlierError)(nil); errors.As(err, &early) && early.At < s.start {
-		s.from = early.At.Floor(p.cfg.Window.Width)
+		s.from = max(early.At.Floor(p.cfg.Window.Width), p.bounds.RawFrom)
 		return false, nil
 	}
 	if err != nil || !ok {

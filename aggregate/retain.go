@@ -188,6 +188,13 @@ func (p *partition) moveBounds(to pane.Bounds) bool {
 	return true
 }
 
+// window is the arithmetic of a refold, which knows how far panes are final.
+func (p *partition) window() *window.Config {
+	w := p.cfg.Window
+	w.Final = p.bounds.RawFrom
+	return &w
+}
+
 // expire takes a reading whose time is past retention: it is stored for a look, and nothing else.
 func (p *partition) expire(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) {
 	p.current.expired = append(p.current.expired, p.readingOf(r, row, shared))

@@ -3,7 +3,6 @@ package query
 import (
 	"fmt"
 	"net/http"
-	"slices"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
@@ -82,20 +81,39 @@ func checkKept(snaps []*snapshot, q *selection) error {
 		fmt.Sprintf("ask from %s on, or without as_of", kept+q.margin))
 }
 
-// checkFirst refuses to tell what a counter counted up to its first reading since the bound of
-// retention: whether there was one before, as of that time, nobody knows any more.
+// knownReadings are what it takes to judge a counter's readings by themselves: those that decide
+// what the first one was (docs/registers.md).
+const knownReadings = 4
+
+// checkFirst refuses to tell what a counter counted while nobody knows what its first readings
+// since the bound of retention are to be compared with: until a day has passed since the
+// first one, and some have come. Those of before, as of that time, are gone.
 func (f *foldSeries) checkFirst() error {
 	kept := f.kept(f.meter)
 	if kept == 0 || f.register.Info().Kind != gridloom.Counter {
 		return nil
 	}
-	withdrawn := func(at gridloom.Millis) bool {
-		return slices.ContainsFunc(f.rows, func(r window.Reading) bool { return r.Start == at && r.Void })
+	withdrawn := map[gridloom.Millis]bool{}
+	for i := range f.rows {
+		if f.rows[i].Void {
+			withdrawn[f.rows[i].Start] = true
+		}
 	}
-	first := slices.IndexFunc(f.rows, func(r window.Reading) bool { return !r.Void && !withdrawn(r.Start) })
-	if first < 0 || f.rows[first].Start < f.from || f.rows[first].Start >= f.to+f.window.Lookahead() {
+	var first, known gridloom.Millis // when that is, at the earliest
+	n := 0
+	for i := range f.rows { // in time order
+		if at := f.rows[i].Start; !withdrawn[at] && at != known {
+			if n++; n == 1 {
+				first = at
+			}
+			if known = at; n == knownReadings {
+				break
+			}
+		}
+	}
+	if n == 0 || first >= f.to+f.window.Lookahead() || n == knownReadings && f.from > known && f.from >= first+gridloom.Day {
 		return nil
 	}
-	return overLimit("from", fmt.Sprintf("as_of cannot tell what meter %q counted up to its first reading at %s, as readings before %s are no longer kept",
-		f.meter, f.rows[first].Start, kept), "ask from after that reading, or without as_of")
+	return overLimit("from", fmt.Sprintf("as_of cannot judge the first readings of meter %q, from %s on, as readings before %s are no longer kept", f.meter, first, kept),
+		"ask from a day after those, or without as_of")
 }

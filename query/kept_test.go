@@ -91,7 +91,7 @@ func TestAsOfNeedsReadingsFromBefore(t *testing.T) {
 		}
 	}
 	f("energy_import", 9, rawFrom, false)
-	f("energy_import", 9, rawFrom+gridloom.Day, true)
+	f("energy_import", 9, rawFrom+gridloom.Day+15*gridloom.Minute, true)
 	f("power_import", 9, rawFrom, false)
 	f("power_import", 9, rawFrom+3*gridloom.Hour, true)
 	f("power_failures", 9, rawFrom, true)
@@ -107,10 +107,10 @@ func TestAsOfRefusesACounterThatBeginsInTheSpan(t *testing.T) {
 		w.manifests[p].RawFrom = t0.Floor(gridloom.Day)
 	}
 	first := t0.Floor(gridloom.Day) + 3*gridloom.Day
-	w.commit(nil, []gridloom.Reading{
-		{Meter: "m1", Register: reg, Start: first, Value: 1000, Sequence: 1, LoggedAt: first},
-		{Meter: "m1", Register: reg, Start: first + gridloom.Hour, Value: 3000, Sequence: 2, LoggedAt: first + gridloom.Hour},
-	})
+	for i := range gridloom.Millis(4) {
+		at := first + i*10*gridloom.Hour
+		w.commit(nil, []gridloom.Reading{{Meter: "m1", Register: reg, Start: at, Value: 1000 * int64(i), Sequence: 1 + uint64(i), LoggedAt: at}})
+	}
 	f := func(from gridloom.Millis, code int) {
 		t.Helper()
 		res := get(t, w.serve()+"/api/v1/windows?meter=m1&register=energy_import&from="+from.String()+"&to="+(from+gridloom.Day).String()+"&as_of="+w.logged.String())
@@ -120,7 +120,11 @@ func TestAsOfRefusesACounterThatBeginsInTheSpan(t *testing.T) {
 	}
 	f(first, http.StatusUnprocessableEntity)
 	f(first-gridloom.Hour, http.StatusUnprocessableEntity)
-	f(first+15*gridloom.Minute, http.StatusOK)
+	f(first+24*gridloom.Hour, http.StatusUnprocessableEntity) // only three readings
+	f(first+30*gridloom.Hour, http.StatusUnprocessableEntity) // the fourth is in it
+	f(first+30*gridloom.Hour+15*gridloom.Minute, http.StatusOK)
+	f(first-3*gridloom.Day, http.StatusUnprocessableEntity) // before the bound and a day
+	f(first-2*gridloom.Day, http.StatusOK)                  // before there is anything
 }
 
 // TestExpiredReadingsAreListedAsRejects pages through readings that owners let expire.

@@ -95,14 +95,15 @@ func (e *EarlierError) Error() string {
 
 // refoldCounter folds the readings of a counter, sorted winners, with what comes after each of them known.
 func (c *Config) refoldCounter(s *State, rows []Reading) error {
-	if s.run != nil {
+	final := s.bound > 0 && s.bound == c.Final
+	if s.run != nil && !final {
 		return &EarlierError{s.run.began()}
 	}
-	parts, err := c.parts(s.last, rows)
+	parts, before, err := c.parts(s.last, s.run, rows, final)
 	if err != nil {
 		return err
 	}
-	before := s.last // in the end; s.last is what it is as far as the readings up to now tell
+	// before is what it is in the end; s.last is what it is as far as the readings up to now tell
 	for i := range rows {
 		r := &rows[i]
 		v, next := c.judge(&s.last, s.run, r)
@@ -123,12 +124,15 @@ func (u *run) began() gridloom.Millis {
 	return u.last.at
 }
 
-// parts returns what each of rows is in the end, after the accepted reading last.
-func (c *Config) parts(last point, rows []Reading) ([]part, error) {
-	parts := make([]part, len(rows))
+// parts returns what each of rows is in the end, after the accepted reading last and the run that
+// is open; before is the reading before them that is accepted in the end. What is before them
+// is told as something else only if final, as nobody is told then.
+func (c *Config) parts(last point, open *run, rows []Reading, final bool) (parts []part, before point, err error) {
+	parts = make([]part, len(rows))
 	base := last
-	var open *run
-	first := 0 // of the run
+	before = last
+	first := 0                            // of the run
+	carried, reaches := open, open != nil // the run began before rows
 	for i := range rows {
 		r := &rows[i]
 		v, next := c.judge(&last, open, r)
@@ -138,20 +142,27 @@ func (c *Config) parts(last point, rows []Reading) ([]part, error) {
 			for j := first; j < i; j++ {
 				parts[j] = part{mark: gridloom.Glitch}
 			}
+			if v == retracts && reaches {
+				before = open.from
+			}
 		case restarts, wraps:
 			for j := first; j < i; j++ {
 				parts[j] = rises.part()
 			}
-			parts[first] = part{counts: true, mark: gridloom.Reset}
-			if v == wraps {
+			switch {
+			case reaches:
+				before = point{at: carried.lastAt, value: carried.lastValue, known: true}
+			case v == restarts:
+				parts[first] = part{counts: true, mark: gridloom.Reset}
+			default:
 				w := wrapOf(c, &last, rows[first].Start, rows[first].Value)
 				parts[first] = part{counts: true, flows: true, wrap: w, mark: gridloom.Rollover}
 			}
 		}
 		if next.count == 1 {
-			first = i
-			if base.known && last.at == base.at {
-				return nil, &EarlierError{base.at}
+			first, reaches = i, false
+			if base.known && last.at == base.at && !final {
+				return nil, before, &EarlierError{base.at}
 			}
 		}
 		if v != held {
@@ -165,5 +176,5 @@ func (c *Config) parts(last point, rows []Reading) ([]part, error) {
 			open = &next
 		}
 	}
-	return parts, nil
+	return parts, before, nil
 }

@@ -29,6 +29,10 @@ type Config struct {
 	Lateness gridloom.Millis // how long after a window's end its readings still count as in time
 	Bridge   gridloom.Millis // the longest gap, itself included, over which counters and gauges are interpolated
 	Rating   int64           // what a counter can rise by in an hour at most; 0: DefaultRating
+
+	// Final is the start of the day before which panes are final, because readings are gone: a
+	// refold from there tells no earlier window what comes of the undecided. 0: there is none.
+	Final gridloom.Millis
 }
 
 // DefaultRating is that of a connection of three phases with 63 A at 230 V, in mWh an hour: the
@@ -38,7 +42,7 @@ const DefaultRating = 43_470_000
 
 // Defaults returns windows of 15 minutes, a lateness of 10 minutes and a bridging limit of 2 hours.
 func Defaults() Config {
-	return Config{gridloom.DefaultWidth, gridloom.DefaultLateness, gridloom.DefaultBridge, DefaultRating}
+	return Config{Width: gridloom.DefaultWidth, Lateness: gridloom.DefaultLateness, Bridge: gridloom.DefaultBridge, Rating: DefaultRating}
 }
 
 // Reading is one raw row of a series. Instants are at or after gridloom.MinInstant,

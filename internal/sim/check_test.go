@@ -147,15 +147,16 @@ func (w *world) viewOf(t *pane.Tail, sel pane.Selector) (*view, error) {
 	for i := range t.Readings {
 		v.reading(&t.Readings[i])
 	}
-	maps.DeleteFunc(v.panes, func(k paneAt, _ gridloom.Pane) bool { return !v.tells(k.start) })
+	maps.DeleteFunc(v.panes, func(k paneAt, _ gridloom.Pane) bool { return !v.tells(k) })
 	return v, nil
 }
 
-// tells reports whether a pane is to be told as the fold has it: it is kept, and none of the last
-// before a bound of retention, which readings after the bound would have changed.
-func (v *view) tells(start gridloom.Millis) bool {
+// tells reports whether a pane is to be told as the fold has it: it is kept, and readings after a bound
+// of retention cannot have changed it, as they would the last of a day and, of a counter, the undecided.
+func (v *view) tells(at paneAt) bool {
+	start := at.start
 	midnight := start.Floor(gridloom.Day) + gridloom.Day
-	return start >= v.bounds.RawFrom || start >= v.bounds.PanesFrom && start+worldWindow.Width <= midnight-worldWindow.Lookahead()
+	return start >= v.bounds.RawFrom || at.series.Register.Info().Kind != gridloom.Counter && start >= v.bounds.PanesFrom && start+worldWindow.Width <= midnight-worldWindow.Lookahead()
 }
 
 func (v *view) reading(r *gridloom.Reading) {
@@ -240,7 +241,7 @@ func (w *world) comparePanes(partition int, s gridloom.Series, v *view) (n int) 
 		return t.expired[at] || v.expired[at]
 	})
 	worldWindow.Fold(s.Register.Info().Kind, rows, t.logTime-worldWindow.Lateness, func(want *gridloom.Pane) {
-		if !v.tells(want.Start) {
+		if !v.tells(paneAt{s, want.Start}) {
 			return
 		}
 		n++
