@@ -24,11 +24,12 @@ const partitions = 4
 type neighbourhood struct {
 	from   time.Time
 	meters [partitions]string
-	sent   [partitions]int // readings of each, a minute apart
+	sent   [partitions]int // readings of each, ten seconds apart
 }
 
 func newNeighbourhood() *neighbourhood {
-	n := &neighbourhood{from: time.Now().Add(-3 * time.Hour).Truncate(time.Hour)}
+	// Some meters have readings of three hours and seven minutes, and none may lie in the future.
+	n := &neighbourhood{from: time.Now().Add(-4 * time.Hour).Truncate(time.Hour)}
 	for i, found := 0, 0; found < partitions; i++ {
 		m := fmt.Sprint("house-", i)
 		if p := gridloom.PartitionOf(m, partitions); n.meters[p] == "" {
@@ -98,8 +99,14 @@ var errShort = errors.New("a wrong answer")
 // acknowledged a moment later.
 func (n *neighbourhood) mustServe(t *testing.T, s *server, partition ...int) {
 	t.Helper()
+	var readings, windows error
+	defer func() {
+		if readings != nil || windows != nil {
+			t.Logf("partitions %v: %v; %v", partition, readings, windows)
+		}
+	}()
 	s.await(fmt.Sprintf("partitions %v are served whole", partition), func() bool {
-		readings, windows := n.check(t, s, partition...)
+		readings, windows = n.check(t, s, partition...)
 		for _, err := range []error{readings, windows} {
 			if err != nil && !errors.Is(err, errShort) {
 				t.Fatalf("partitions %v: %v", partition, err)
