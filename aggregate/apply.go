@@ -62,8 +62,12 @@ func (p *partition) applyReadings(f *Frame) {
 	p.frameSerials = p.internAll(p.frameSerials[:0], c.Serials)
 	r := window.Reading{Sequence: f.Sequence, LoggedAt: p.logTime}
 	shared := pane.RawShared{Sequence: f.Sequence, LoggedAt: p.logTime}
+	var ahead [fetched]uint32
 	for i := range c.Len() {
-		series := p.table.find(p.frameMeters[c.Meter[i]], c.Register[i])
+		if i%fetched == 0 {
+			p.fetch(ahead[:min(fetched, c.Len()-i)], i)
+		}
+		series := ahead[i%fetched]
 		row := pane.RawRow{Start: c.Start[i], Value: c.Value[i], Series: series, Place: uint32(i), Quality: c.Quality[i]}
 		shared.Order, shared.Length, shared.Void = c.Order[i], c.Length[i], c.Void[i]
 		shared.Agent, shared.Serial = p.frameAgents[c.Agent[i]], p.frameSerials[c.Serial[i]]
@@ -76,6 +80,23 @@ func (p *partition) applyReadings(f *Frame) {
 		p.add(&r, &row, &shared)
 	}
 	p.metrics.readings.Add(float64(c.Len()))
+}
+
+// fetched is for how many readings of a frame the series are looked up, and what folding them
+// touches is loaded, before they are folded: what memory takes for them overlaps.
+const fetched = 32
+
+// fetch sets ahead to the series of the decoded readings from the one at from on.
+func (p *partition) fetch(ahead []uint32, from int) {
+	c := &p.columns
+	for i := range ahead {
+		ahead[i] = p.table.find(p.frameMeters[c.Meter[from+i]], c.Register[from+i])
+	}
+	var states [fetched]*window.State
+	for i, series := range ahead {
+		states[i] = p.table.at(series).state
+	}
+	window.Fetch(states[:len(ahead)])
 }
 
 // add folds one reading, told as the kernel and as the tail want it, into its series, or
@@ -91,6 +112,10 @@ func (p *partition) add(r *window.Reading, row *pane.RawRow, shared *pane.RawSha
 	if s.touched = true; st == nil {
 		st = p.table.wake(row.Series)
 	}
+	if s.open > 0 && p.cfg.Window.AddNext(s.kind, st, r) {
+		p.current.add(row, shared)
+		return
+	}
 	held := st.Panes()
 	switch outcome := p.cfg.Window.Add(s.kind, st, r); outcome {
 	case window.Folded:
@@ -99,10 +124,7 @@ func (p *partition) add(r *window.Reading, row *pane.RawRow, shared *pane.RawSha
 		if panes > keptPanes { // of a backfill; what every series keeps is no part of the tail
 			p.current.bytes += int64(max(panes-held, 0)) * paneBytes
 		}
-		// With one pane that is listed and the same as before nothing else can have changed.
-		if panes != held || panes > 1 || s.open == 0 {
-			p.noteState(row.Series, s)
-		}
+		p.noteState(row.Series, s)
 	case window.Ranked:
 		p.current.add(row, shared)
 		p.metrics.ranked.Inc()

@@ -7,7 +7,7 @@ import (
 	"github.com/gridloom/gridloom"
 )
 
-// accumulator gathers one pane. 120 bytes, of which addNext touches the first 96.
+// accumulator gathers one pane. 120 bytes, of which AddNext touches the first 96.
 type accumulator struct {
 	start       gridloom.Millis // never 0
 	sumLo       uint64          // with sumHi the exact sum, two's complement
@@ -32,6 +32,11 @@ const (
 	emitted accFlags = 1 << iota // Close has emitted the pane as it is
 	late                         // a reading was logged after its window's end + lateness
 	inTime                       // a reading was logged before
+
+	steady // of State.cur: AddNext may add to it. See State.steadies
+	ahead  // of State.cur: newest and last lag behind it
+
+	toldFlags = emitted | late | inTime // those that AppendState writes
 )
 
 // count takes in a reading that starts in the pane and ends at end. Readings come in time order.

@@ -2,7 +2,6 @@ package window
 
 import (
 	"math"
-	"math/bits"
 
 	"github.com/gridloom/gridloom"
 )
@@ -23,9 +22,11 @@ import (
 //
 // It does not allocate once s has room for the panes of a series in steady flow.
 func (c *Config) Add(k gridloom.Kind, s *State, r *Reading) Outcome {
-	if c.addNext(k, s, r) {
+	if c.AddNext(k, s, r) {
 		return Folded
 	}
+	s.level()
+	s.cur.flags &^= steady
 	if r.Start < s.next {
 		return s.rank(k, r)
 	}
@@ -46,68 +47,8 @@ func (c *Config) Add(k gridloom.Kind, s *State, r *Reading) Outcome {
 		}
 	}
 	s.see(k, r)
-	s.newest.steady = k != gridloom.Counter || s.run == nil && s.cur.run == nil && s.last.serial == r.Serial && s.cur.serial == r.Serial
+	s.steadies(k, r)
 	return Folded
-}
-
-// addNext does what Add does with nearly every reading, and nothing with the others: one
-// in order that stays within the newest pane, as the one before it did, of the same
-// device. Everything is where it belongs already, so that no window is looked for and
-// nothing is copied that stays the same; BenchmarkAdd: half the time.
-func (c *Config) addNext(k gridloom.Kind, s *State, r *Reading) bool {
-	p, n := &s.cur, &s.newest
-	off := r.Start - p.start
-	if r.Start < s.next || uint64(off) >= uint64(c.Width) || r.Void || !n.steady || r.Serial != n.serial || n.void {
-		return false
-	}
-	v, q := r.Value, r.Quality
-	next := r.Start + 1
-	switch k {
-	case gridloom.Counter, gridloom.Gauge:
-		span := r.Start - s.last.at
-		if !s.last.known || s.last.at < p.start || span > c.Bridge {
-			return false
-		}
-		if k == gridloom.Gauge {
-			p.amount = p.amount.Add(gridloom.MulInt64(s.last.value, int64(span)))
-		} else {
-			if uint64(v-s.last.value) > c.leastLimit() { // it falls, or rises too far
-				return false
-			}
-			p.amount.Lo += uint64(v - s.last.value)
-		}
-		p.coverage += int32(span)
-		p.quality |= s.last.quality
-		s.last.at, s.last.value, s.last.quality = r.Start, v, q
-	case gridloom.Interval:
-		span := r.span()
-		if off+span > c.Width || span == 0 {
-			return false
-		}
-		p.amount.Lo += uint64(v)
-		p.coverage += int32(span)
-		s.length, next = r.Length, r.Start+span
-	case gridloom.Event:
-	}
-	if p.n == 0 {
-		p.min, p.max, p.first, p.firstAt = v, v, v, int32(off)
-	} else {
-		p.min, p.max = min(p.min, v), max(p.max, v)
-	}
-	p.n++
-	p.last, p.lastAt, p.lastQuality = v, int32(off), q
-	var carry uint64
-	p.sumLo, carry = bits.Add64(p.sumLo, uint64(v), 0)
-	p.sumHi += int32(v>>63) + int32(carry)
-	p.quality |= q
-	arrived := inTime
-	if r.LoggedAt > p.start+c.Width+c.Lateness {
-		arrived = late
-	}
-	p.flags = p.flags&^emitted | arrived
-	n.start, n.value, n.quality, n.order = r.Start, v, q, r.Order
-	s.next = next
-	return true
 }
 
 // rank judges a row that is not in order against the newest reading.
@@ -117,25 +58,24 @@ func (s *State) rank(k gridloom.Kind, r *Reading) Outcome {
 		return Disorder
 	}
 	if r.Void == n.void && (r.Void || r.Value == n.value) && r.Quality == n.quality {
-		if r.Order > n.order {
-			n.order = r.Order
+		if r.Order > s.order {
+			s.order = r.Order
 			return Ranked
 		}
 		return Duplicate
 	}
-	if r.Order < n.order {
+	if r.Order < s.order {
 		return Ranked
 	}
-	n.value, n.void, n.quality, n.order, n.serial = r.Value, r.Void, r.Quality, r.Order, r.Serial
-	n.steady = false
+	n.value, n.void, n.quality, s.order, s.serial = r.Value, r.Void, r.Quality, r.Order, r.Serial
 	return Disorder
 }
 
 // see makes r the newest reading.
 func (s *State) see(k gridloom.Kind, r *Reading) {
 	n := &s.newest
-	n.known, n.steady, n.start, s.length = true, false, r.Start, 0
-	n.value, n.void, n.quality, n.order, n.serial = r.Value, r.Void, r.Quality, r.Order, r.Serial
+	n.known, n.start, s.length = true, r.Start, 0
+	n.value, n.void, n.quality, s.order, s.serial = r.Value, r.Void, r.Quality, r.Order, r.Serial
 	s.next = r.Start + 1
 	if k == gridloom.Interval {
 		s.length = r.Length
@@ -159,6 +99,7 @@ func (c *Config) changesBeforeBound(s *State, r *Reading) bool {
 // it, and whether panes that are not yet past that limit are closed, unless there are readings
 // before and after it in the panes that s holds; an interval or event changes nothing before its start.
 func (c *Config) AffectedFrom(k gridloom.Kind, s *State, r *Reading) gridloom.Millis {
+	s.level()
 	if s.bound == 0 {
 		return math.MinInt64
 	}

@@ -15,6 +15,7 @@ import (
 // ComputedAt. It is valid until emit returns; its Carry may be kept. The watermark
 // must not fall from one call to the next.
 func (c *Config) Close(k gridloom.Kind, s *State, watermark gridloom.Millis, emit func(*gridloom.Pane)) {
+	s.level()
 	s.watermark = max(s.watermark, watermark)
 	if s.cur.start == 0 && s.next == 0 {
 		return
@@ -41,6 +42,7 @@ func (c *Config) Close(k gridloom.Kind, s *State, watermark gridloom.Millis, emi
 // as it is; those that the watermark closes are told as closed. s stays as it is.
 // The pane is valid until emit returns.
 func (c *Config) Open(k gridloom.Kind, s *State, watermark gridloom.Millis, emit func(*gridloom.Pane)) {
+	s.level()
 	var p *gridloom.Pane
 	for i := range s.Panes() {
 		if s.nth(i).flags&emitted != 0 {
@@ -57,6 +59,7 @@ func (c *Config) Open(k gridloom.Kind, s *State, watermark gridloom.Millis, emit
 // Due returns the least watermark at which Close has something to emit; MaxInt64 if
 // there is none until another reading comes.
 func (c *Config) Due(k gridloom.Kind, s *State) gridloom.Millis {
+	s.level()
 	for i := range s.Panes() {
 		if a := s.nth(i); a.flags&emitted == 0 {
 			return c.closes(k, s, a)

@@ -27,6 +27,7 @@ const (
 // AppendState appends s to dst: a version byte, then varints. The same state always
 // gives the same bytes.
 func AppendState(dst []byte, s *State) []byte {
+	s.level()
 	var flags byte
 	if s.newest.known {
 		flags |= stateNewest
@@ -45,9 +46,9 @@ func AppendState(dst []byte, s *State) []byte {
 		dst = binary.AppendVarint(dst, int64(n.start))
 		dst = binary.AppendVarint(dst, int64(s.length))
 		dst = binary.AppendVarint(dst, n.value)
-		dst = binary.AppendUvarint(dst, uint64(n.order))
+		dst = binary.AppendUvarint(dst, uint64(s.order))
 		dst = binary.AppendUvarint(dst, uint64(n.quality))
-		dst = appendString(dst, n.serial)
+		dst = appendString(dst, s.serial)
 	}
 	dst = s.base.append(dst, s.bound)
 	dst = appendSpans(dst, s.reach)
@@ -90,7 +91,7 @@ func (d *decoder) head(s *State) (flags byte) {
 		n := &s.newest
 		n.known, n.void = true, flags&stateVoid != 0
 		n.start, s.length, n.value = d.instant(), d.instant(), d.value()
-		n.order, n.quality, n.serial = gridloom.Order(d.uvarint()), d.quality(), d.string()
+		s.order, n.quality, s.serial = gridloom.Order(d.uvarint()), d.quality(), d.string()
 		d.check(s.next > n.start)
 	} else {
 		d.check(flags&stateVoid == 0)
@@ -147,7 +148,7 @@ func lastOf(s *State, i int) point {
 }
 
 func (p *accumulator) append(dst []byte) []byte {
-	flags := byte(p.flags)
+	flags := byte(p.flags & toldFlags)
 	if p.n > 0 {
 		flags |= paneN
 	}
@@ -189,7 +190,7 @@ func (d *decoder) accumulator(p *accumulator) {
 	p.start = d.instant()
 	flags := d.byte()
 	d.check(flags&(1<<3) == 0 && (flags&paneUp == 0 || flags&paneRun != 0 && d.version > 1) && (flags&paneReset == 0 || flags&paneUp != 0))
-	p.flags = accFlags(flags & (1<<3 - 1))
+	p.flags = accFlags(flags) & toldFlags
 	p.coverage, p.quality = d.offset(), d.quality()
 	p.amount = gridloom.Int128{Hi: d.varint(), Lo: uint64(d.varint())}
 	if flags&paneN != 0 {

@@ -11,13 +11,16 @@ import (
 // readings, but the newest one, what crosses its bound, and the accumulators of the
 // panes that can still change. A State must not be copied and both copies used.
 type State struct {
-	// What addNext touches comes first, in three cache lines of 64 bytes: all but the serial of
-	// last, and serial and run of cur, which is the newest pane; cur.start is 0 if there is none.
-	last   point           // counters: accepted; gauges: any
+	// What AddNext touches comes first, in two cache lines of 64 bytes: all but serial and run
+	// of cur, which is the newest pane; cur.start is 0 if there is none.
+	serial string          // of newest
+	order  gridloom.Order  // of newest
 	next   gridloom.Millis // the least start that is in order
-	newest newest
 	cur    accumulator
 
+	// With ahead in cur.flags the rest of newest and last are as they were before AddNext: see level.
+	last      point // counters: accepted; gauges: any
+	newest    newest
 	older     []accumulator   // panes before cur, by start
 	bound     gridloom.Millis // panes before it are final unless refolded; 0: none is
 	length    gridloom.Millis // of newest
@@ -26,19 +29,38 @@ type State struct {
 	base      carry           // as the series stands at bound; its reach is in reach
 	reach     []span          // intervals that cross a window's bound and end after bound, by start and length
 
-	_ [8]byte // 384: whole lines, so that states that lie side by side share none
+	_ [8]byte // to 384
 }
 
+// States that lie side by side share no pair of lines.
+var _ [0]struct{} = [unsafe.Sizeof(State{}) % 128]struct{}{}
+
+// What AddNext touches lies in the first two lines.
+var _ [0]struct{} = [(unsafe.Offsetof(State{}.cur) + unsafe.Offsetof(accumulator{}.serial)) / 129]struct{}{}
+
 // newest is the winner of the identity that starts last; of intervals that start at
-// once the longest.
+// once the longest. Its order, serial and length stand in State.
 type newest struct {
 	start       gridloom.Millis
 	value       int64
-	order       gridloom.Order
-	serial      string
 	quality     gridloom.Quality
 	known, void bool
-	steady      bool // no run is undecided, and serials of newest, last and cur are the same
+}
+
+// level lets newest and last tell of what AddNext has taken in.
+func (s *State) level() {
+	p, n := &s.cur, &s.newest
+	if p.flags&ahead == 0 {
+		return
+	}
+	p.flags &^= ahead
+	n.start, n.value, n.quality = p.start+gridloom.Millis(p.lastAt), p.last, p.lastQuality
+	if s.length > 0 { // an interval's
+		s.length = s.next - n.start
+	}
+	if s.last.known {
+		s.last.at, s.last.value, s.last.quality = n.start, n.value, n.quality
+	}
 }
 
 // point is a reading at an instant that the next one is compared with.
@@ -85,8 +107,9 @@ const keptOlder = 1
 // Last returns the newest reading of the series, the winner of its identity; ok is
 // false if none was seen.
 func (s *State) Last() (i Info, ok bool) {
+	s.level()
 	n := &s.newest
-	i = Info{n.start, s.length, n.value, n.void, n.quality, n.order, n.serial}
+	i = Info{n.start, s.length, n.value, n.void, n.quality, s.order, s.serial}
 	return i, n.known
 }
 

@@ -212,8 +212,8 @@ func (r *floorRun) kernel(context.Context) error {
 			return err
 		}
 		err := errors.Join(
-			one("array of sums", true, true, func() (floor.Work, error) { return floor.FoldArray(fleet, r.cfg.duration) }),
-			one("array of panes", true, false, func() (floor.Work, error) { return floor.FoldRows(fleet, r.cfg.duration) }),
+			one("array of sums", true, false, func() (floor.Work, error) { return floor.FoldArray(fleet, r.cfg.duration) }),
+			one("array of panes", true, true, func() (floor.Work, error) { return floor.FoldRows(fleet, r.cfg.duration) }),
 		)
 		for _, k := range []gridloom.Kind{gridloom.Counter, gridloom.Gauge, gridloom.Interval} {
 			err = errors.Join(err, one("kernel, "+k.String(), false, false, func() (floor.Work, error) { return floor.FoldKernel(k, fleet, r.cfg.duration) }))

@@ -41,6 +41,7 @@ func (f Fleet) minutes(d time.Duration, fold, next func(at gridloom.Millis)) (Wo
 	for at := kernelStart; watch.wall < d; at += gridloom.Minute {
 		if at%gridloom.DefaultWidth == 0 {
 			next(at)
+			runtime.GC() // nor is what closing leaves behind, which would be swept meanwhile
 		}
 		if err := watch.start(); err != nil {
 			return w, err
@@ -91,7 +92,8 @@ type row struct {
 }
 
 // FoldRows folds a fleet's readings into one array of rows with energy and coverage:
-// an array loop that tells what the kernel tells, of readings that are all in order.
+// the dense array loop that the kernel is compared with, because it tells what the kernel
+// tells (but quality), of readings that are all in order.
 func FoldRows(f Fleet, d time.Duration) (Work, error) {
 	order, rows := f.order(), make([]row, f.Series)
 	fold := func(at gridloom.Millis) {
@@ -117,6 +119,9 @@ func FoldRows(f Fleet, d time.Duration) (Work, error) {
 	return f.minutes(d, fold, next)
 }
 
+// fetched is how many readings the kernel is told of beforehand, as an aggregator does.
+const fetched = 32
+
 // FoldKernel folds a fleet's readings, all of one kind, with aggregate/window.
 // Closing panes is not measured.
 func FoldKernel(k gridloom.Kind, f Fleet, d time.Duration) (Work, error) {
@@ -128,9 +133,17 @@ func FoldKernel(k gridloom.Kind, f Fleet, d time.Duration) (Work, error) {
 	}
 	fold := func(at gridloom.Millis) {
 		r.Start, r.LoggedAt = at, at
-		for i, s := range order {
-			r.Value = valueAt(i, at)
-			c.Add(k, &states[s], &r)
+		var ahead [fetched]*window.State
+		for i := 0; i < len(order); i += fetched {
+			block := order[i:min(i+fetched, len(order))]
+			for j, s := range block {
+				ahead[j] = &states[s]
+			}
+			window.Fetch(ahead[:len(block)])
+			for j, st := range ahead[:len(block)] {
+				r.Value = valueAt(i+j, at)
+				c.Add(k, st, &r)
+			}
 		}
 	}
 	next := func(at gridloom.Millis) {
