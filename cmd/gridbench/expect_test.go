@@ -49,6 +49,13 @@ func TestExpectedWindows(t *testing.T) {
 			14 * minute: {n: 1, sum: 12, min: 12, max: 12, energy: 2},
 			15 * minute: {n: 1, sum: 12, min: 12, max: 12},
 		})
+	f("a register that wraps shows no less than zero", gridloom.Counter,
+		[]point{{0, 0, 999_999_990}, {10, 0, -10}, {10 + 14*minute, 0, 12}, {10 + 15*minute, 0, 12}},
+		map[gridloom.Millis]expected{
+			0:           {n: 2, sum: 999_999_980, min: -10, max: 999_999_990},
+			14 * minute: {n: 1, sum: 12, min: 12, max: 12, energy: 22},
+			15 * minute: {n: 1, sum: 12, min: 12, max: 12},
+		})
 	f("one sample that no use explains is set aside", gridloom.Counter,
 		[]point{{0, 0, 50_000_000}, {150, 0, 3}, {200, 0, 50_000_004}},
 		map[gridloom.Millis]expected{

@@ -88,7 +88,7 @@ func fallen(ps []point, i, last int, count func(i, from int), out []fate) int {
 		b := ps[begin]
 		from, more := -1, int64(0)
 		for w := int64(1e9); w <= 1e15 && more == 0; w *= 10 {
-			if a.value < w && w-a.value <= w/20 && b.value <= w/20 && fits(w-a.value+b.value, b.start-a.start) {
+			if a.value < w && w-a.value <= w/20 && b.value >= 0 && b.value <= w/20 && fits(w-a.value+b.value, b.start-a.start) {
 				from, more = last, w
 			}
 		}

@@ -187,7 +187,7 @@ func (t *traffic) fresh(m *meter) []entry {
 		v := m.energy
 		switch t.rng.IntN(2000) {
 		case 0:
-			v -= 1_000_000 // a small step back: suspect, and never energy
+			v = max(0, v-1_000_000) // a small step back: suspect, and never energy
 		case 1:
 			v = t.rng.Int64N(1000) // one wrong sample
 		case 2:
