@@ -64,11 +64,18 @@ func (d *dues) take(watermark gridloom.Millis, f func(at gridloom.Millis, i uint
 	}
 }
 
+// manyPanes is how many panes a series holds in a backlog, when they are not looked through for each
+// reading any more: nearly all are open.
+const manyPanes = 256
+
 // noteState keeps the count of open panes and the list of dues up to date after the
 // state of series i has changed.
 func (p *partition) noteState(i uint32, s *series) {
 	st := p.table.peek(i)
-	open := uint32(st.OpenPanes())
+	open := uint32(st.Panes())
+	if open <= manyPanes {
+		open = uint32(st.OpenPanes())
+	}
 	p.openPanes += int(open) - int(s.open)
 	s.open = open
 	if open == 0 {

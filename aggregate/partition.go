@@ -170,6 +170,7 @@ func (p *partition) run(ctx context.Context) error {
 		p.setState("fenced")
 		p.logger.Warn("partition lost to another owner", "epoch", p.head.Epoch, "err", err)
 	default:
+		p.setProblem("stopped", err) // nobody sees it stopped and not why
 		p.setState("stopped")
 		p.logger.Error("partition stopped", "err", err)
 	}
