@@ -214,8 +214,13 @@ func (r *rig) view() view {
 			r.t.Fatal(err)
 		}
 	}
+	told := map[string]bool{}
 	for i := range tl.Panes {
-		v.panes[key(&tl.Panes[i])] = tl.Panes[i]
+		k := key(&tl.Panes[i])
+		if told[k] {
+			r.t.Fatalf("the tail tells the pane of %s at %s twice", tl.Panes[i].Meter, tl.Panes[i].Start)
+		}
+		told[k], v.panes[k] = true, tl.Panes[i]
 	}
 	for i := range tl.Readings {
 		_ = addReading(&tl.Readings[i])

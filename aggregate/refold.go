@@ -342,7 +342,7 @@ func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries *s
 func (p *partition) refoldOne(j *refoldJob) (ok bool, err error) {
 	s := j.s
 	st, err := p.window().Refold(s.kind, j.bound, j.carry, j.rows)
-	if early := (*window.EarlierError)(nil); errors.As(err, &early) && early.At < j.bound {
+	if early, ok := errors.AsType[*window.EarlierError](err); ok && early.At < j.bound {
 		s.wait.refoldFrom = max(early.At.Floor(p.cfg.Window.Width), p.bounds.RawFrom)
 		*j = refoldJob{i: j.i, s: s, name: j.name, changes: true, bound: math.MinInt64}
 		return false, nil

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/internal/blob"
 	"github.com/gridloom/gridloom/internal/pane"
@@ -103,4 +105,38 @@ func TestARefoldThatFailedIsDoneAgain(t *testing.T) {
 		r.check("after a refold that could not read " + word)
 		r.stop()
 	}
+}
+
+// TestARefoldAfterARestatementTellsEachPaneOnce: a late reading has restated a stretch of the past,
+// and before that is committed a correction has the series refolded from before it. The state tells of
+// that stretch then.
+func TestARefoldAfterARestatementTellsEachPaneOnce(t *testing.T) {
+	r := newRig(t, testStart)
+	r.start(nil)
+	const quarters = 3 * 96
+	at := func(i int) gridloom.Millis { return testStart + gridloom.Millis(i)*15*gridloom.Minute }
+	for i := range quarters {
+		r.now.Store(int64(at(i)))
+		r.append(ranked(t, at(i), 1000*int64(i), 1))
+	}
+	last, _ := r.log.LastSequence(t.Context(), 0)
+	await(t, "everything is committed", func() bool { return r.state().CommittedSeq > last })
+	r.stop()
+	r.start(func(c *Config) { c.CommitEvery = time.Hour })
+	r.check("restarted")
+	r.now.Store(int64(at(quarters) + gridloom.Day)) // all windows are closed
+	lastDay := at(quarters - 1).Floor(gridloom.Day)
+	late := lastDay + 67*gridloom.Minute
+	r.append(ranked(t, late, 1000*int64((late-testStart)/(15*gridloom.Minute))+500, 1))
+	r.check("a late reading")
+	m := r.worker.metrics
+	if n := testutil.ToFloat64(m.restated); n != 1 {
+		t.Fatalf("%v stretches restated, want 1", n)
+	}
+	r.append(ranked(t, at(quarters-1), 1000*quarters, 2))
+	r.check("a correction of the newest")
+	if n := testutil.ToFloat64(m.refolds); n != 1 {
+		t.Fatalf("%v series refolded, want 1", n)
+	}
+	r.stop()
 }

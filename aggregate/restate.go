@@ -172,7 +172,7 @@ func (p *partition) loadSpans(ctx context.Context, jobs []*refoldJob, bySeries *
 		return err
 	}
 	p.eachTailReading(p.marksOf(jobs), func(_ uint32, r *gridloom.Reading) { see(r) })
-	err := p.eachStoredPane(ctx, sel, pane.AllColumns, func(pn *gridloom.Pane) {
+	return p.eachStoredPane(ctx, sel, pane.AllColumns, func(pn *gridloom.Pane) {
 		j := bySeries.of(pn.Meter, pn.Register)
 		if j == nil {
 			return
@@ -183,7 +183,6 @@ func (p *partition) loadSpans(ctx context.Context, jobs []*refoldJob, bySeries *
 			}
 		}
 	})
-	return err
 }
 
 // findStarts gives each span the carry that it is folded from: the last one at or before it
@@ -261,7 +260,7 @@ func (p *partition) restateSpan(j *refoldJob, s *span) (bool, error) {
 		fresh[pn.Start] = true
 		p.putRestated(w, s, pn)
 	})
-	if early := (*window.EarlierError)(nil); errors.As(err, &early) && early.At < s.start {
+	if early, ok := errors.AsType[*window.EarlierError](err); ok && early.At < s.start {
 		s.from = max(early.At.Floor(p.cfg.Window.Width), p.bounds.RawFrom)
 		return false, nil
 	}

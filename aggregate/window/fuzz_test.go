@@ -94,8 +94,8 @@ func FuzzCarry(f *testing.F) {
 		for _, k := range kinds {
 			s, err := c.Refold(k, at, b, rows)
 			if err != nil {
-				var early *window.EarlierError
-				if !errors.Is(err, gridloom.ErrCorrupt) && (!errors.As(err, &early) || early.At >= at) {
+				early, ok := errors.AsType[*window.EarlierError](err)
+				if !errors.Is(err, gridloom.ErrCorrupt) && (!ok || early.At >= at) {
 					t.Fatalf("Refold = %v", err)
 				}
 				continue

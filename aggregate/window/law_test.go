@@ -389,8 +389,7 @@ func TestEveryCarryReproducesWhatFollows(t *testing.T) {
 				tail := slices.DeleteFunc(slices.Clone(rows), func(r window.Reading) bool { return r.Start < bound })
 				carries++
 				s, err := c.Refold(k, bound, carry, tail)
-				var early *window.EarlierError
-				if errors.As(err, &early) && k == gridloom.Counter && early.At < bound {
+				if early, ok := errors.AsType[*window.EarlierError](err); ok && k == gridloom.Counter && early.At < bound {
 					undecided++
 					return
 				}

@@ -69,8 +69,11 @@ func checkRestate(t *testing.T, what string, c window.Config, k gridloom.Kind, r
 			points = append(points, window.Checkpoint{Start: p.Start, Carry: p.Carry})
 		}
 	}
-	end := late + gridloom.Millis(rng.IntN(72))*gridloom.Hour
 	for _, s := range starts {
+		end := late + gridloom.Millis(rng.IntN(72))*gridloom.Hour
+		if len(points) > 0 && rng.IntN(2) == 0 { // hardly after a checkpoint
+			end = max(late+1, points[rng.IntN(len(points))].Start+gridloom.Millis(rng.Int64N(int64(c.Lookahead()+gridloom.Hour))))
+		}
 		var some []window.Reading
 		for _, r := range rows {
 			if r.Start >= s.Start && r.Start < end {
@@ -79,8 +82,7 @@ func checkRestate(t *testing.T, what string, c window.Config, k gridloom.Kind, r
 		}
 		var got []gridloom.Pane
 		agreed, ok, err := c.Restate(k, s.Start, s.Carry, some, end, watermark, points, func(p *gridloom.Pane) { got = append(got, *p) })
-		var early *window.EarlierError
-		if errors.As(err, &early) && k == gridloom.Counter && early.At < s.Start {
+		if early, ok := errors.AsType[*window.EarlierError](err); ok && k == gridloom.Counter && early.At < s.Start {
 			continue
 		}
 		if err != nil {
@@ -93,6 +95,11 @@ func checkRestate(t *testing.T, what string, c window.Config, k gridloom.Kind, r
 			continue
 		}
 		agreements++
+		for _, p := range got {
+			if !p.Closed {
+				t.Fatalf("%s: the pane of %s is restated and open at %s", what, p.Start, watermark)
+			}
+		}
 		part := func(panes []gridloom.Pane, lo, hi gridloom.Millis) (out []gridloom.Pane) {
 			for _, p := range panes {
 				if p.Start >= lo && p.Start < hi {
