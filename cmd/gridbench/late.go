@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -80,17 +79,13 @@ func runLate(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	if c.json {
-		enc := json.NewEncoder(stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(r)
-	} else {
-		err = r.print(stdout)
+	if err := tell(stdout, r, c.json); err != nil {
+		return err
 	}
-	if err == nil && r.Missing != 0 {
+	if r.Missing != 0 {
 		return fmt.Errorf("%d readings are in no window: %w", r.Missing, errFound)
 	}
-	return err
+	return nil
 }
 
 func (c *lateConfig) validate() error {
@@ -233,6 +228,9 @@ func (run *lateRun) publish(ctx context.Context, lists [][]object) (l lap, err e
 	pubs := make([]*publisher, len(lists))
 	for i, list := range lists {
 		if pubs[i], err = run.publisher(ctx, list); err != nil {
+			for _, p := range pubs[:i] {
+				p.conn.Close()
+			}
 			return l, err
 		}
 		l.readings += int64(len(list)) * readingsPerObject

@@ -38,6 +38,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -59,6 +60,19 @@ const usage = `gridbench measures and torments a running gridloom.
 
 gridbench COMMAND -h lists the flags; docs/benchmarks.md explains them.
 `
+
+// report is what a command found out.
+type report interface{ print(w io.Writer) error }
+
+// tell prints a report for a person, or as JSON.
+func tell(w io.Writer, r report, asJSON bool) error {
+	if !asJSON {
+		return r.print(w)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
 
 // errFound is a run that worked and found the server at fault: exit status 1,
 // and the report has said why.
