@@ -74,6 +74,9 @@ func isDigits(s string) bool {
 // ParseSpan reads a span as queries write it, such as 90m, 1d12h or 52w.
 func ParseSpan(s string) (gridloom.Millis, error) { return parseSpan(s) }
 
+// FormatSpan writes a span as ParseSpan reads it.
+func FormatSpan(s gridloom.Millis) string { return spanString(s) }
+
 // parseSpan reads a span such as 30m, 1h30m, 7d or 2w: whole numbers, each with
 // one of w d h m s ms. It is above 0 and at most 1000 years.
 func parseSpan(s string) (gridloom.Millis, error) {

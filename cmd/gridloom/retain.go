@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate"
 	"github.com/gridloom/gridloom/query"
 )
@@ -42,14 +43,14 @@ func checkRetention(r *aggregate.Retention) error {
 		span time.Duration
 	}{{"--retain-raw", r.Raw}, {"--retain-panes", r.Panes}} {
 		if f.span != 0 && (f.span < minRetention || f.span > maxRetention) {
-			return fmt.Errorf("%w: %s %s: want at least 1d and at most 250 years, or 0 to keep them for ever", errUsage, f.name, f.span)
+			return fmt.Errorf("%w: %s %s: want at least 1d and at most 250 years, or 0 to keep them for ever", errUsage, f.name, query.FormatSpan(gridloom.SpanOf(f.span)))
 		}
 	}
 	switch {
 	case r.RawBytes < 0 || r.PanesBytes < 0:
 		return fmt.Errorf("%w: --retain-raw-bytes and --retain-panes-bytes want bytes, or 0 for no limit", errUsage)
 	case r.Panes != 0 && (r.Raw == 0 || r.Panes < r.Raw):
-		return fmt.Errorf("%w: --retain-panes %s is less than readings are kept (--retain-raw, 0 is for ever): keep panes at least as long", errUsage, r.Panes)
+		return fmt.Errorf("%w: --retain-panes %s is less than readings are kept (--retain-raw, 0 is for ever): keep panes at least as long", errUsage, query.FormatSpan(gridloom.SpanOf(r.Panes)))
 	}
 	return nil
 }
