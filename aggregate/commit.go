@@ -298,15 +298,15 @@ func (p *partition) startCommit(final bool) error {
 }
 
 // runSaver saves commits until toSave is closed, repeating what may pass with a
-// growing pause. Once ctx has ended every commit gets one attempt only.
-func (p *partition) runSaver(ctx context.Context) {
+// growing pause. Once ctx has ended every commit gets one attempt only, which the end of served cuts short.
+func (p *partition) runSaver(ctx, served context.Context) {
 	for c := range p.toSave {
 		start := time.Now()
 		pause := retryMin
 		var rev uint64
 		var err error
 		for {
-			sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+			sctx, cancel := context.WithTimeout(served, saveTimeout)
 			rev, err = p.save(sctx, c)
 			cancel()
 			if !errors.Is(err, gridloom.ErrUnavailable) {

@@ -245,6 +245,54 @@ func TestAReleasedPartitionRefusesAtOnce(t *testing.T) {
 
 // TestAnAnswerHoldsWhatTheLogHeld: what the log has stored when a question is asked,
 // and a device has got its PUBACK for, is in the answer, however soon it comes.
+// TestAnOwnerAnswersWhileItsLastCommitIsSaved holds the last commit of an owner that was told
+// to end: it still tells of what is stored meanwhile, which the next owner reads from the log.
+func TestAnOwnerAnswersWhileItsLastCommitIsSaved(t *testing.T) {
+	r := newRig(t, testStart)
+	held, letGo := make(chan struct{}), make(chan struct{})
+	r.start(func(c *Config) {
+		c.CommitEvery, c.SnapshotEvery = time.Hour, time.Hour // none but the last
+		c.Fault = func(p string) {
+			if p == "commit.snapshot" {
+				close(held)
+				<-letGo
+			}
+		}
+	})
+	r.append(oneReading(t, testStart, 1000))
+	await(t, "the reading is read", func() bool { return r.state().NextSeq >= 2 })
+	r.cancel()
+	select {
+	case <-held:
+	case <-time.After(30 * time.Second):
+		t.Fatal("no last commit after 30 s")
+	}
+	r.append(oneReading(t, testStart+gridloom.Minute, 2000))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	tl, err := r.worker.Tail(ctx, 0, pane.Selector{})
+	if err != nil {
+		t.Fatalf("an owner that ends answers with %v", err)
+	}
+	if len(tl.Readings) != 2 {
+		t.Errorf("it tells of %d readings, want 2", len(tl.Readings))
+	}
+	close(letGo)
+	if err := <-r.done; err != nil {
+		t.Fatalf("Run: %v", err)
+	}
+	h, _, err := r.heads.LoadHead(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.NextSeq != 2 || h.Manifest.Path == "" {
+		t.Errorf("the last commit left %+v, want the position after the first reading", h)
+	}
+	r.start(nil)
+	r.check("served by the next owner")
+	r.stop()
+}
+
 func TestAnAnswerHoldsWhatTheLogHeld(t *testing.T) {
 	r := newRig(t, testStart)
 	r.start(nil)

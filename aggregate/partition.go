@@ -58,6 +58,7 @@ type partition struct {
 	countedSeries   seriesCount
 	disordered      []uint32 // series that wait for a refold
 	waited          []uint32 // those, and series that were refolded since the last commit
+	refoldSize      int      // how many of them are refolded in one step
 	dues            dues
 	ranking         *pane.Ranking // belongs to who saves
 	duplicates      uint64        // dropped since the last commit
@@ -209,13 +210,14 @@ func (p *partition) forget() {
 	p.table.states = states{keep: max(0, p.cfg.AwakeSeries), every: p.cfg.RestEvery}
 	p.current, p.frozen = &tail{rows: pane.RawColumns{Pool: p.rows}}, nil
 	p.spare = pane.RawColumns{Pool: p.rows}
-	p.disordered, p.waited, p.openPanes = nil, nil, 0
+	p.disordered, p.waited, p.openPanes, p.refoldSize = nil, nil, 0, refoldAtOnce/4
 	p.bounds = pane.Bounds{}
 	p.countSeries()
 }
 
 // own claims, restores and then serves the partition.
 func (p *partition) own(ctx context.Context) error {
+	began := time.Now()
 	for pause := retryMin; ; pause = min(2*pause, retryMax) {
 		err := p.acquire(ctx)
 		if err == nil {
@@ -232,39 +234,54 @@ func (p *partition) own(ctx context.Context) error {
 	}
 	p.setProblem("claim", nil)
 	p.setState("running")
-	p.logger.Info("partition claimed", "epoch", p.head.Epoch, "seq", p.nextSeq, "count", p.table.len())
+	p.logger.Info("partition claimed", "epoch", p.head.Epoch, "seq", p.nextSeq, "count", p.table.len(), "took", time.Since(began))
 
-	pctx, cancel := context.WithCancel(ctx)
+	// Frames are read and commits saved until the last one is in, and questions are answered.
+	served, end := context.WithCancel(context.WithoutCancel(ctx))
+	upkeep, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	pumped := make(chan error, 1)
 	at := p.place() // before the loop moves it
-	wg.Go(func() { pumped <- p.pump(pctx, at) })
-	wg.Go(func() { p.runSaver(pctx) })
-	wg.Go(func() { p.runTicker(pctx) })
-	wg.Go(func() { p.runCompaction(pctx) })
-	wg.Go(func() { p.runSweep(pctx) })
-	wg.Go(func() { p.runRetention(pctx) })
+	wg.Go(func() { pumped <- p.pump(served, at) })
+	wg.Go(func() { p.runSaver(ctx, served) })
+	wg.Go(func() { p.runTicker(upkeep) })
+	wg.Go(func() { p.runCompaction(upkeep) })
+	wg.Go(func() { p.runSweep(upkeep) })
+	wg.Go(func() { p.runRetention(upkeep) })
 	err := p.loop(ctx, pumped)
-	cancel()
+	stop()
+	end()
 	if err == nil {
 		p.withdraw()
 		p.leave()
 		for _, q := range p.behind {
 			q.run(p, p.releasing())
 		}
-		err = p.release()
 	}
 	close(p.toSave)
 	wg.Wait()
 	return err
 }
 
-// loop is the life of an owned partition. It returns nil when ctx ends.
+// lastCommit is how far the end of a loop has come.
+type lastCommit struct {
+	wanted bool // no other is started any more
+	taken  bool // it is in flight
+	late   <-chan time.Time
+}
+
+// loop is the life of an owned partition. When ctx ends it makes a last commit with a
+// snapshot, so that whoever comes next has nothing to replay, and returns nil. It goes on
+// answering meanwhile: to others the partition is away only from then until the next owner
+// has restored it. What is read after that commit was taken, and what it cannot finish in time,
+// the next owner reads from the log.
 func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 	always := make(chan struct{})
 	close(always)
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
+	ended, last := ctx.Done(), lastCommit{}
+	refolding := false // a commit is due, and series wait for it
 	for {
 		frames, asks, edits := p.frames, p.asks, p.edits
 		if p.edit != nil {
@@ -276,21 +293,29 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 		} else if len(p.batch) > 0 {
 			frames, more = nil, always
 		}
+		if refolding {
+			frames, more = nil, always // it comes to an end, since nothing is added
+		}
 		if !p.caughtUp {
 			asks = nil
 		}
 		select {
-		case <-ctx.Done():
-			return nil
+		case <-ended:
+			ended, last = nil, lastCommit{wanted: true, late: time.After(releaseTimeout)}
+		case <-last.late:
+			return fmt.Errorf("%w: the last commit did not finish in %s", gridloom.ErrUnavailable, releaseTimeout)
 		case err := <-pumped:
-			if ctx.Err() != nil {
-				return nil
+			if !last.wanted {
+				return err
 			}
-			return err
+			pumped = nil
 		case err := <-p.fenced:
 			return err
 		case p.batch = <-frames:
 		case <-more:
+			if refolding {
+				break
+			}
 			if err := p.applyNext(); err != nil {
 				return err
 			}
@@ -305,18 +330,30 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 			if err := p.finishCommit(r); err != nil {
 				return err
 			}
+			if last.taken {
+				return nil
+			}
 		case p.edit = <-edits:
 		case <-look.C:
 			p.wantTick()
 		}
-		if p.due(p.cfg.Clock()) {
-			if err := p.startCommit(false); err != nil {
-				if !errors.Is(err, gridloom.ErrUnavailable) {
-					return err
-				}
+		due := p.frozen == nil && (last.wanted || p.due(p.cfg.Clock()))
+		if due {
+			var err error
+			if refolding, err = p.refoldNext(); err == nil && !refolding {
+				err = p.startCommit(last.wanted)
+			}
+			switch {
+			case refolding:
+			case last.wanted && (err != nil || p.frozen == nil): // or there is nothing to commit
+				return err
+			case err != nil && !errors.Is(err, gridloom.ErrUnavailable):
+				return err
+			case err != nil:
 				p.setProblem("commit", err)
 				p.lastCommit = p.cfg.Clock()
 			}
+			last.taken = last.wanted && !refolding // its result ends the loop
 		}
 		p.publish()
 	}
@@ -360,33 +397,6 @@ func (p *partition) answerBehind() error {
 		p.logLost.Store(&lost)
 	}
 	return lost
-}
-
-// release finishes the commit in flight and makes a last one with a snapshot, so
-// that the next start has nothing to replay. What it cannot finish in time the
-// next owner reads from the log.
-func (p *partition) release() error {
-	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
-	defer cancel()
-	if p.frozen != nil {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: commit in flight did not finish in %s", gridloom.ErrUnavailable, releaseTimeout)
-		case r := <-p.saved:
-			if err := p.finishCommit(r); err != nil {
-				return err
-			}
-		}
-	}
-	c, err := p.prepare(true)
-	if err != nil || c == nil {
-		return err
-	}
-	rev, err := p.save(ctx, c)
-	if err != nil {
-		return err
-	}
-	return p.finishCommit(commitResult{c: c, revision: rev})
 }
 
 // sleep waits for d; it reports false if ctx ended first.

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/aggregate/window"
@@ -24,7 +25,39 @@ func (p *partition) refold(meters []string, registers []gridloom.RegisterID) err
 	if len(p.disordered) == 0 {
 		return nil
 	}
-	var jobs []*refoldJob
+	for some := range slices.Chunk(p.refoldJobs(meters, registers), refoldAtOnce) {
+		if err := p.refoldSome(some); err != nil {
+			return err
+		}
+	}
+	p.compactDisordered()
+	return nil
+}
+
+// refoldNext brings as many series up to date as is done within about refoldStep, so that a loop
+// with a commit before it looks at questions meanwhile. It reports whether others are left.
+func (p *partition) refoldNext() (more bool, err error) {
+	if len(p.disordered) == 0 {
+		return false, nil
+	}
+	began := p.cfg.Clock()
+	jobs := p.refoldJobs(nil, nil)
+	some := jobs[:min(len(jobs), p.refoldSize)]
+	if err := p.refoldSome(some); err != nil {
+		return false, err
+	}
+	p.compactDisordered()
+	switch took := p.cfg.Clock().Sub(began); {
+	case took > refoldStep:
+		p.refoldSize = max(p.refoldSize/2, refoldLeast)
+	case took < refoldStep/4:
+		p.refoldSize = min(2*p.refoldSize, refoldAtOnce)
+	}
+	return len(some) < len(jobs), nil
+}
+
+// refoldJobs lists the chosen series that wait for a refold.
+func (p *partition) refoldJobs(meters []string, registers []gridloom.RegisterID) (jobs []*refoldJob) {
 	want := p.table.chosen(&pane.Selector{Meters: meters, Registers: registers})
 	seen := make(map[uint32]bool, len(p.disordered))
 	for _, i := range p.disordered {
@@ -38,14 +71,15 @@ func (p *partition) refold(meters []string, registers []gridloom.RegisterID) err
 	slices.SortFunc(jobs, func(a, b *refoldJob) int {
 		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.s.register, b.s.register))
 	})
-	for some := range slices.Chunk(jobs, refoldAtOnce) {
-		if err := p.refoldSome(some); err != nil {
-			return err
-		}
-	}
-	p.compactDisordered()
-	return nil
+	return jobs
 }
+
+// How many series one step brings up to date: what it takes is mostly the reading of files,
+// which the steps after it read again.
+const (
+	refoldStep  = 100 * time.Millisecond
+	refoldLeast = 8
+)
 
 // refoldAtOnce bounds the series whose rows are in memory at the same time. Neighbours lie in the
 // same row groups, so that few are read twice.

@@ -140,3 +140,46 @@ func TestARefoldAfterARestatementTellsEachPaneOnce(t *testing.T) {
 	}
 	r.stop()
 }
+
+// TestACommitRefoldsItsSeriesInSteps: hundreds of series wait for a refold, and the store is so slow that
+// a commit takes a few of them at a time. All of them are in it.
+func TestACommitRefoldsItsSeriesInSteps(t *testing.T) {
+	r := newRig(t, testStart)
+	const meters = 400
+	said := func(at gridloom.Millis, value int64) []byte {
+		var c wire.Columns
+		c.Reset()
+		id, _ := gridloom.RegisterByName("energy_import")
+		for m := range meters {
+			c.AppendReading(&gridloom.Reading{Meter: fmt.Sprintf("m%d", m), Register: id, Start: at, Value: value})
+		}
+		return wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindReadings, Generation: 1}, &c)
+	}
+	var tick atomic.Int64
+	slow := func() time.Time { return time.UnixMilli(0).Add(time.Duration(tick.Add(1)) * 2 * refoldStep) }
+	r.start(func(c *Config) { c.CommitEvery, c.SnapshotEvery = time.Hour, time.Hour })
+	for i := range int64(4) {
+		at := testStart + gridloom.Millis(i)*15*gridloom.Minute
+		r.now.Store(int64(at))
+		r.append(said(at, 1000*i))
+	}
+	r.stop()
+	r.start(func(c *Config) { c.CommitEvery, c.SnapshotEvery, c.Clock = time.Second, time.Hour, slow })
+	r.append(said(testStart+7*gridloom.Minute, 100))
+	p := r.worker.slots[0].Load()
+	await(t, "the late readings are committed", func() bool { return r.state().CommittedSeq == 6 })
+	r.check("after a commit in steps")
+	var late int
+	for _, pn := range r.view().panes {
+		if pn.Start == testStart && pn.N == 2 {
+			late++
+		}
+	}
+	r.stop()
+	if p.refoldSize != refoldLeast {
+		t.Errorf("a slow refold takes %d series a step, want %d", p.refoldSize, refoldLeast)
+	}
+	if late != meters {
+		t.Errorf("%d windows tell of the late reading, want %d", late, meters)
+	}
+}

@@ -266,7 +266,7 @@ func (s *share) end(t *tenure) {
 	if s.handing == id {
 		s.handed = now
 		s.w.metrics.handovers.Inc()
-		s.w.cfg.Logger.Info("partition handed over", "partition", id, "epoch", epoch)
+		s.w.cfg.Logger.Info("partition handed over", "partition", id, "epoch", epoch, "took", now.Sub(t.began))
 	}
 	s.say()
 }
@@ -293,7 +293,7 @@ func (s *share) leave() {
 	hurry := time.NewTimer(leaveTurns)
 	defer hurry.Stop()
 	most := leaveAtOnce
-	for len(s.tenures) > 0 { // each ends within releaseTimeout and what its save takes
+	for len(s.tenures) > 0 { // each ends within releaseTimeout, a little more if its store is slow to give up
 		ending := 0
 		for _, t := range s.tenures {
 			if !t.began.IsZero() {
