@@ -58,7 +58,8 @@ type partition struct {
 	countedSeries   seriesCount
 	disordered      []uint32 // series that wait for a refold
 	waited          []uint32 // those, and series that were refolded since the last commit
-	refoldSize      int      // how many of them are refolded in one step
+	refoldSize      int      // how many of them are refolded in one step,
+	refoldLeast     int      // and at least for the commit that is due
 	dues            dues
 	ranking         *pane.Ranking // belongs to who saves
 	duplicates      uint64        // dropped since the last commit
@@ -210,7 +211,7 @@ func (p *partition) forget() {
 	p.table.states = states{keep: max(0, p.cfg.AwakeSeries), every: p.cfg.RestEvery}
 	p.current, p.frozen = &tail{rows: pane.RawColumns{Pool: p.rows}}, nil
 	p.spare = pane.RawColumns{Pool: p.rows}
-	p.disordered, p.waited, p.openPanes, p.refoldSize = nil, nil, 0, refoldAtOnce/4
+	p.disordered, p.waited, p.openPanes, p.refoldSize = nil, nil, 0, refoldAtOnce
 	p.bounds = pane.Bounds{}
 	p.countSeries()
 }
@@ -340,7 +341,7 @@ func (p *partition) loop(ctx context.Context, pumped <-chan error) error {
 		due := p.frozen == nil && (last.wanted || p.due(p.cfg.Clock()))
 		if due {
 			var err error
-			if refolding, err = p.refoldNext(); err == nil && !refolding {
+			if refolding, err = p.refoldNext(refolding); err == nil && !refolding {
 				err = p.startCommit(last.wanted)
 			}
 			switch {

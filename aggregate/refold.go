@@ -34,14 +34,20 @@ func (p *partition) refold(meters []string, registers []gridloom.RegisterID) err
 	return nil
 }
 
-// refoldNext brings as many series up to date as is done within about refoldStep, so that a loop
-// with a commit before it looks at questions meanwhile. It reports whether others are left.
-func (p *partition) refoldNext() (more bool, err error) {
+// refoldNext brings some of the series up to date, so that a loop with a commit before it looks
+// at questions meanwhile: as many as take about refoldStep, but not so few that reading the same
+// files in each step comes to more than the work. again: it goes on with what the call before has left. It
+// reports whether others are left.
+func (p *partition) refoldNext(again bool) (more bool, err error) {
 	if len(p.disordered) == 0 {
 		return false, nil
 	}
 	began := p.cfg.Clock()
 	jobs := p.refoldJobs(nil, nil)
+	if !again {
+		p.refoldLeast = min(max(len(jobs)/refoldSteps, refoldFew), refoldAtOnce)
+	}
+	p.refoldSize = max(p.refoldSize, p.refoldLeast)
 	some := jobs[:min(len(jobs), p.refoldSize)]
 	if err := p.refoldSome(some); err != nil {
 		return false, err
@@ -49,7 +55,7 @@ func (p *partition) refoldNext() (more bool, err error) {
 	p.compactDisordered()
 	switch took := p.cfg.Clock().Sub(began); {
 	case took > refoldStep:
-		p.refoldSize = max(p.refoldSize/2, refoldLeast)
+		p.refoldSize /= 2
 	case took < refoldStep/4:
 		p.refoldSize = min(2*p.refoldSize, refoldAtOnce)
 	}
@@ -74,11 +80,11 @@ func (p *partition) refoldJobs(meters []string, registers []gridloom.RegisterID)
 	return jobs
 }
 
-// How many series one step brings up to date: what it takes is mostly the reading of files,
-// which the steps after it read again.
+// How many series one step brings up to date.
 const (
 	refoldStep  = 100 * time.Millisecond
-	refoldLeast = 8
+	refoldFew   = 64 // if that many take longer, it is their rows that take it
+	refoldSteps = 4  // at most, unless they would be larger than refoldAtOnce
 )
 
 // refoldAtOnce bounds the series whose rows are in memory at the same time. Neighbours lie in the
