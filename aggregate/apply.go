@@ -33,12 +33,16 @@ func (p *partition) apply(f *Frame) error {
 	}
 	p.logTime = max(p.logTime, f.LoggedAt)
 	switch info.Kind {
-	case wire.KindReadings, wire.KindEdit:
+	case wire.KindReadings:
+		p.applyReadings(f)
+		p.unsaved = true
+	case wire.KindEdit, wire.KindRegistry:
+		if err := p.applyRecords(f, &info); err != nil {
+			return err
+		}
 		p.applyReadings(f)
 		p.unsaved = true
 	case wire.KindTick:
-	case wire.KindRegistry:
-		return fmt.Errorf("%w: frame %d holds a registry change, which this version cannot apply: start a newer one", gridloom.ErrInvalid, f.Sequence)
 	default:
 		return fmt.Errorf("%w: frame %d is of kind %d, which this version does not know: start a newer one", gridloom.ErrInvalid, f.Sequence, info.Kind)
 	}

@@ -28,6 +28,7 @@ type commit struct {
 	panes      []gridloom.Pane
 	paneSeries []uint32           // of each pane, in the readings' table
 	expired    []gridloom.Reading // came when their time was past retention
+	records    records
 	bounds     pane.Bounds        // how far retention has come with this commit
 	duplicates uint64             // dropped since the last commit
 	snapshot   []pane.SnapshotRow // nil when none is due
@@ -38,6 +39,7 @@ type commit struct {
 	rawDone     bool
 	panesDone   bool
 	expiredDone bool
+	recordsDone [len(recordKinds)]bool
 	snapped     *pane.Segment
 	dropped     []string // by the edit
 	manifest    *pane.Manifest
@@ -94,6 +96,7 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	moved := p.edit != nil && p.moveBounds(p.edit.bounds)
 	p.edit = nil
 	c.readings, c.duplicates, c.expired, c.bounds = p.current.rows, p.duplicates, p.current.expired, p.bounds
+	c.records = p.current.records
 	c.readings.Table, c.ranking = p.table.SeriesTable, p.ranking
 	p.duplicates = 0
 	p.sinceSnapshot += c.readings.Len()
@@ -103,7 +106,7 @@ func (p *partition) prepare(final bool) (*commit, error) {
 	}
 	to := protocol.Position{Next: p.nextSeq, Last: p.lastRef, LogTime: p.logTime}
 	c.head = protocol.Commit(p.head, to, p.head.Manifest, p.cfg.NewID()) // its own manifest is yet to be written
-	p.frozen = &tail{rows: c.readings, panes: c.panes, bytes: p.current.bytes, expired: c.expired}
+	p.frozen = &tail{rows: c.readings, panes: c.panes, bytes: p.current.bytes, expired: c.expired, records: c.records}
 	p.current = &tail{rows: p.spare}
 	p.spare = pane.RawColumns{Pool: p.rows}
 	p.account()
@@ -244,6 +247,9 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		}
 		c.expiredDone = true
 	}
+	if err := p.saveRecords(ctx, c); err != nil {
+		return 0, err
+	}
 	if c.snapshot != nil && c.snapped == nil {
 		seg, err := p.store.WriteSnapshot(ctx, c.where, c.snapshot, c.head.LogTime, c.head.NextSeq-1)
 		if err != nil {
@@ -262,6 +268,7 @@ func (p *partition) save(ctx context.Context, c *commit) (uint64, error) {
 		m.Counts.Duplicates += c.duplicates
 		m.Counts.Commits++
 		m.Counts.Expired += uint64(len(c.expired))
+		m.Counts.Records += c.records.count()
 		m.RawFrom, m.PanesFrom = c.bounds.RawFrom, c.bounds.PanesFrom
 		if c.snapped != nil {
 			m.Snapshot, m.SnapshotSeq = c.snapped, c.head.NextSeq-1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gridloom/gridloom"
@@ -24,6 +25,9 @@ type compactor struct {
 	skip   map[string]bool // damaged or vanished: merging goes on around them
 	last   pane.Kind       // that was merged
 }
+
+// mergedKinds are the kinds of segments that are merged, in turn.
+var mergedKinds = [...]pane.Kind{pane.KindRaw, pane.KindPane, pane.KindRegistry, pane.KindAudit}
 
 // runCompaction merges what is due until ctx ends. What it was about then is left
 // behind as files that no manifest names.
@@ -98,11 +102,9 @@ func (c *compactor) next(ctx context.Context) (j job, ok bool, err error) {
 
 // choose finds what is to be merged, of the kinds in turn.
 func (c *compactor) choose(ctx context.Context, manifest *pane.Manifest, now gridloom.Millis) (merge, pane.Kind, bool, error) {
-	kinds := []pane.Kind{pane.KindRaw, pane.KindPane}
-	if c.last == pane.KindRaw {
-		kinds[0], kinds[1] = kinds[1], kinds[0]
-	}
-	for _, kind := range kinds {
+	first := 1 + slices.Index(mergedKinds[:], c.last) // the first of all if none was merged yet
+	for i := range mergedKinds {
+		kind := mergedKinds[(first+i)%len(mergedKinds)]
 		var list []pane.Segment
 		for seg, err := range c.p.store.Segments(ctx, manifest, kind, pane.Selector{}) {
 			if err != nil {

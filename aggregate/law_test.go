@@ -159,6 +159,7 @@ type view struct {
 	readings map[gridloom.Identity]gridloom.Reading
 	bounds   pane.Bounds
 	counts   pane.Counts
+	records  records // as found: in segments, then in the tail
 }
 
 // rowAt is a row's place in the log.
@@ -184,7 +185,7 @@ func (r *rig) view() view {
 			break
 		}
 	}
-	v := view{map[string]gridloom.Pane{}, map[gridloom.Identity]gridloom.Reading{}, tl.Bounds, pane.Counts{}}
+	v := view{map[string]gridloom.Pane{}, map[gridloom.Identity]gridloom.Reading{}, tl.Bounds, pane.Counts{}, r.recordsSeen(ctx)}
 	key := func(p *gridloom.Pane) string { return fmt.Sprint(p.Meter, p.Register, int64(p.Start)) }
 	addReading := func(x *gridloom.Reading) error {
 		if old, ok := v.readings[x.Identity()]; !ok || x.Outranks(&old) {
@@ -305,6 +306,7 @@ func (r *rig) check(when string) {
 	r.t.Helper()
 	v := r.view()
 	r.checkDues(when)
+	r.checkRecords(when, &v)
 	wantR := r.wantReadings()
 	if len(v.readings) != len(wantR) {
 		r.t.Fatalf("%s: %d readings, want %d", when, len(v.readings), len(wantR))
@@ -338,6 +340,7 @@ type load struct {
 	stride int // minutes from frame to frame, at most
 	late   int // minutes, at most
 
+	records  bool            // frames of kind registry and edit come between
 	restarts gridloom.Millis // counters begin again from zero so often; 0: never
 }
 
@@ -353,6 +356,15 @@ func newLoad(seed uint64, at gridloom.Millis) *load {
 func (l *load) frame() []byte {
 	var c wire.Columns
 	c.Reset()
+	info := wire.FrameInfo{Kind: wire.KindReadings, Generation: 1}
+	switch {
+	case !l.records:
+	case l.rnd.IntN(5) == 0:
+		info.Kind, info.Opaque = wire.KindRegistry, l.someRecords()
+		return wire.AppendFrame(nil, info, nil)
+	case l.rnd.IntN(5) == 0:
+		info.Kind, info.Opaque = wire.KindEdit, l.someRecords()
+	}
 	add := func(r gridloom.Reading) {
 		r.Agent = "gw"
 		c.AppendReading(&r)
@@ -404,7 +416,7 @@ func (l *load) frame() []byte {
 		l.sent = append(l.sent, r)
 		add(r)
 	}
-	return wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindReadings, Generation: 1}, &c)
+	return wire.AppendFrame(nil, info, &c)
 }
 
 // TestPanesEqualTheFoldOfTheLog crashes, releases and restarts the owner at random
@@ -412,7 +424,7 @@ func (l *load) frame() []byte {
 // fold of the whole log. Its segments are merged all the while, at once and few at a time,
 // and what nobody names is deleted at once. In the end nothing is left of that.
 func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
-	points := []string{"", "", "claim.loaded", "claim.swapped", "commit.raw", "commit.panes", "commit.snapshot", "commit.manifest", "commit.swapped", "compact.merged", "compact.edited", "sweep.deleted"}
+	points := []string{"", "", "claim.loaded", "claim.swapped", "commit.raw", "commit.panes", "commit.registry", "commit.audit", "commit.snapshot", "commit.manifest", "commit.swapped", "compact.merged", "compact.edited", "sweep.deleted"}
 	seeds := 40
 	if testing.Short() {
 		seeds = 8
@@ -432,6 +444,7 @@ func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
 			const t0 = gridloom.Millis(1_770_000_000_000)
 			r := newRig(t, t0)
 			l := newLoad(seed, t0)
+			l.records = true
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			for life := range 6 {
 				point := points[rnd.IntN(len(points))]

@@ -35,7 +35,7 @@ func newMergeMetrics(reg prometheus.Registerer) *mergeMetrics {
 		running: prometheus.NewGauge(prometheus.GaugeOpts{Name: "gridloom_aggregate_merges_running", Help: "Merges that run now, at most one in a process."}),
 	}
 	vecs := []*prometheus.CounterVec{m.inputs, m.outputs, m.rows, m.readBytes, m.writtenBytes, m.failed, m.thrownAway}
-	for _, kind := range []pane.Kind{pane.KindRaw, pane.KindPane} {
+	for _, kind := range mergedKinds {
 		for _, vec := range vecs {
 			vec.WithLabelValues(string(kind)) // from the start on, so that a rate sees the first one
 		}

@@ -9,6 +9,7 @@ type metrics struct {
 	ranked                                          prometheus.Counter
 	commits, panes, unchanged, restored, fenced     prometheus.Counter
 	retries                                         prometheus.Counter
+	records                                         *prometheus.CounterVec
 	handovers, yields                               prometheus.Counter
 	members                                         prometheus.Gauge
 	commitSeconds                                   prometheus.Histogram
@@ -42,18 +43,24 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 		restored:   c("restores_total", "Partitions restored from a manifest."),
 		fenced:     c("fenced_total", "Partitions lost to another owner."),
 		retries:    c("retries_total", "Attempts repeated because log or store were unavailable."),
-		series:     g("series", "Series that owners know, as of their last commits."),
-		awake:      g("series_awake", "Those of them that had readings of late, and take three times the memory of the others."),
-		handovers:  c("handovers_total", "Partitions that were given to another process whose turn it was."),
-		yields:     c("yields_total", "Partitions that were dropped because another process was heard to have claimed them."),
-		members:    g("members", "Processes that share the partitions, as this one hears them; 0 where there is one process for all."),
+		records: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gridloom_aggregate_records_total", Help: "Records of those frames, of the registry and of edits.",
+		}, []string{"kind"}),
+		series:    g("series", "Series that owners know, as of their last commits."),
+		awake:     g("series_awake", "Those of them that had readings of late, and take three times the memory of the others."),
+		handovers: c("handovers_total", "Partitions that were given to another process whose turn it was."),
+		yields:    c("yields_total", "Partitions that were dropped because another process was heard to have claimed them."),
+		members:   g("members", "Processes that share the partitions, as this one hears them; 0 where there is one process for all."),
 		commitSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "gridloom_aggregate_commit_seconds", Help: "Time from freezing the tail to the swapped head.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
 	}
+	for _, kind := range recordKinds {
+		m.records.WithLabelValues(string(kind)) // from the start on, so that a rate sees the first one
+	}
 	if reg != nil {
-		reg.MustRegister(m.frames, m.readings, m.duplicates, m.ranked, m.disorder, m.refolds, m.restated, m.commits, m.panes, m.unchanged,
+		reg.MustRegister(m.frames, m.readings, m.records, m.duplicates, m.ranked, m.disorder, m.refolds, m.restated, m.commits, m.panes, m.unchanged,
 			m.restored, m.fenced, m.retries, m.series, m.awake, m.handovers, m.yields, m.members, m.commitSeconds,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_partitions", Help: "Partitions that are owned here, or being claimed."},
 				func() float64 { return float64(len(w.all())) }),

@@ -186,11 +186,23 @@ func TestAFrameFromTheFutureStopsTheProcess(t *testing.T) {
 func TestAnUnknownKindStopsThePartitionWithoutSkipping(t *testing.T) {
 	r := newRig(t, testStart)
 	r.start(nil)
-	r.append(wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindRegistry, Generation: 1, Opaque: []byte{1}}, nil))
+	r.append(wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindTick + 1, Generation: 1}, nil))
 	r.append(oneReading(t, testStart, 1000))
 	await(t, "the partition stops", func() bool { return r.state().State == "stopped" })
 	if st := r.state(); st.NextSeq > 1 || !strings.Contains(st.Problem, "frame 1") {
 		t.Errorf("status %+v, want to stand before frame 1 and to name it", st)
+	}
+	r.stop()
+}
+
+func TestDamagedRecordsStopThePartitionWithoutSkipping(t *testing.T) {
+	r := newRig(t, testStart)
+	r.start(nil)
+	r.append(wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindRegistry, Generation: 1, Opaque: []byte{1}}, nil))
+	r.append(oneReading(t, testStart, 1000))
+	await(t, "the partition stops", func() bool { return r.state().State == "stopped" })
+	if st := r.state(); st.NextSeq > 1 || !strings.Contains(st.Problem, "frame 1") || !strings.Contains(st.Problem, "record 0") {
+		t.Errorf("status %+v, want to stand before frame 1 and to name it and its record", st)
 	}
 	r.stop()
 }

@@ -31,6 +31,7 @@ type tail struct {
 	bytes int64
 
 	expired []gridloom.Reading // came when their time was past retention
+	records records
 }
 
 // add appends a row and what it shares with others.
@@ -66,13 +67,17 @@ func (p *partition) eachTailReading(marks []bool, f func(i uint32, r *gridloom.R
 }
 
 // answer builds one consistent answer for a query: the committed head and every
-// row after it that the selector chooses. Series with readings that came out of
+// row after it, or record, that the selector chooses. Series with readings that came out of
 // order are refolded first.
 func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
+	out := &pane.Tail{Head: p.head, LogTime: p.logTime, Watermark: p.watermark(), NextSeq: p.nextSeq, Bounds: p.bounds}
+	if sel.Only.HoldsRecords() {
+		p.eachTailRecords(sel.Only, func(list []pane.Record) { out.Records = sel.ChooseRecords(out.Records, list) })
+		return out, nil
+	}
 	if err := p.refold(sel.Meters, sel.Registers); err != nil {
 		return nil, err
 	}
-	out := &pane.Tail{Head: p.head, LogTime: p.logTime, Watermark: p.watermark(), NextSeq: p.nextSeq, Bounds: p.bounds}
 	pick := newPicker(sel)
 	if sel.Only != pane.KindPane {
 		p.eachTailReading(p.table.chosen(&sel), func(_ uint32, r *gridloom.Reading) {

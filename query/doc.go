@@ -13,5 +13,6 @@
 // rows that come out are cells of a table (table.go), written by json.go, csv.go or
 // arrow.go as they come, so that memory does not grow with the answer. decimal.go
 // prints thousandths without a floating point number in between. Failures become
-// RFC 9457 problems (problem.go) in one table (server.go).
+// RFC 9457 problems (problem.go) in one table (server.go). What is written goes into the log, and is
+// read back as records (records.go).
 package query

@@ -58,6 +58,9 @@ type world struct {
 	onTail    func(ctx context.Context, partition int) error // before a tail is answered
 	onHead    func(partition int, h *gridloom.Head) error    // after a head is loaded
 	state     string                                         // of all partitions; running
+	records   [testPartitions]map[pane.Kind][]pane.Record    // of tails
+	sequence  uint64                                         // of the last frame that was appended
+	onAppend  func(partition int) error                      // before a frame is appended
 }
 
 func newWorld(t testing.TB) *world {
@@ -142,6 +145,10 @@ func (w *world) Tail(ctx context.Context, p int, sel pane.Selector) (*pane.Tail,
 			(sel.To == 0 || start < sel.To) && start+max(length, 1) > sel.From
 	}
 	t := w.tails[p]
+	if sel.Only.HoldsRecords() {
+		t.Panes, t.Readings = nil, nil
+		t.Records = sel.ChooseRecords(nil, w.records[p][sel.Only])
+	}
 	t.Panes = slices.DeleteFunc(slices.Clone(t.Panes), func(r gridloom.Pane) bool { return !chosen(r.Meter, r.Register, r.Start, r.Length) })
 	t.Readings = slices.DeleteFunc(slices.Clone(t.Readings), func(r gridloom.Reading) bool { return !chosen(r.Meter, r.Register, r.Start, r.Length) })
 	t.Head, t.LogTime, t.Watermark = w.heads[p], w.logged, w.logged-w.cfg.Window.Lateness

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gridloom/gridloom/internal/wire"
 )
 
 // metrics of the query tier.
@@ -14,6 +16,7 @@ type metrics struct {
 	rows     prometheus.Counter
 	retries  prometheus.Counter
 	partial  prometheus.Counter
+	written  *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -35,8 +38,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "gridloom_query_partial_total", Help: "Partitions answered without their owner, for requests with partial=true.",
 		}),
 	}
+	m.written = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gridloom_query_written_frames_total", Help: "Frames that were written into the log for the API: registry and edit.",
+	}, []string{"kind"})
+	for _, kind := range []wire.Kind{wire.KindRegistry, wire.KindEdit} {
+		m.written.WithLabelValues(kind.String()) // from the start on, so that a rate sees the first one
+	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.seconds, m.rows, m.retries, m.partial)
+		reg.MustRegister(m.written, m.requests, m.seconds, m.rows, m.retries, m.partial)
 	}
 	return m
 }

@@ -24,6 +24,7 @@ type Limits struct {
 	Bytes    int64           // of one answer's body; default 8 GiB
 	Steps    int64           // (group, step) sums held in memory for group_by; default 2,000,000
 	Buffered int64           // rows of small segments and tails held in memory; default 2,000,000
+	Records  int             // of registry or edits, read for one answer; default 2,000,000
 	Open     int64           // bytes of segments read side by side where there are many; default 1 GiB, or half of GOMEMLIMIT if that is less
 	Deadline time.Duration   // of one request unless it says timeout=; default 60 s, at most 10 min
 
@@ -44,6 +45,7 @@ func (l *Limits) setDefaults() {
 	orDefault(&l.Bytes, 8<<30)
 	orDefault(&l.Steps, 2_000_000)
 	orDefault(&l.Buffered, 2_000_000)
+	orDefault(&l.Records, 2_000_000)
 	orDefault(&l.Open, min(1<<30, debug.SetMemoryLimit(-1)/2)) // -1 only asks
 	orDefault(&l.Deadline, time.Minute)
 	orDefault(&l.Queries, 64)

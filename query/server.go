@@ -44,6 +44,8 @@ type RejectLog interface {
 // Config says how to answer. Partitions is required; other zero values mean their default.
 type Config struct {
 	Partitions int           // of the generation that is served
+	Generation uint32        // of the log; what is written says so
+	Log        Log           // what is written through the API goes there; nil: nothing can be
 	Window     window.Config // as the owners have it
 	Limits     Limits
 	OwnerWait  time.Duration          // how long an owner may take to answer; default 2 s

@@ -61,6 +61,9 @@ type partitionSelector struct {
 
 // selectors splits sel by partition; a selector of all meters goes to all.
 func (s *Server) selectors(sel pane.Selector) []partitionSelector {
+	if sel.Only.HoldsRecords() {
+		return s.recordSelectors(sel)
+	}
 	if sel.Meters == nil {
 		all := make([]partitionSelector, s.cfg.Partitions)
 		for p := range all {
@@ -78,6 +81,27 @@ func (s *Server) selectors(sel pane.Selector) []partitionSelector {
 			some[i].sel.Meters = nil
 		}
 		some[i].sel.Meters = append(some[i].sel.Meters, m)
+	}
+	return some
+}
+
+// recordSelectors is selectors for records, which are chosen by key.
+func (s *Server) recordSelectors(sel pane.Selector) (some []partitionSelector) {
+	if sel.Keys == nil {
+		for _, p := range s.allPartitions() {
+			some = append(some, partitionSelector{p, sel})
+		}
+		return some
+	}
+	for _, key := range sel.Keys {
+		p := s.partitionOfKey(key)
+		i := slices.IndexFunc(some, func(o partitionSelector) bool { return o.partition == p })
+		if i < 0 {
+			i = len(some)
+			some = append(some, partitionSelector{p, sel})
+			some[i].sel.Keys = nil
+		}
+		some[i].sel.Keys = append(some[i].sel.Keys, key)
 	}
 	return some
 }

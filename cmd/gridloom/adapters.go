@@ -40,17 +40,17 @@ func (o ownerReader) Next(ctx context.Context) ([]aggregate.Frame, error) {
 // Close implements aggregate.Reader.
 func (o ownerReader) Close() { o.r.Close() }
 
-// ingestLog is the log as ingest sees it, with the fault points of crash tests. What
+// guardedLog is the log as ingest and query write to it, with the fault points of crash tests. What
 // would go into a log that was rolled back is not acknowledged: problem says so, from
 // the owners in this process or from a stream.Guard.
-type ingestLog struct {
+type guardedLog struct {
 	log     ingest.Log
 	problem func(partition int) error
 	fault   func(string)
 }
 
-// Append implements ingest.Log.
-func (l ingestLog) Append(ctx context.Context, partition int, frame []byte) (uint64, error) {
+// Append implements ingest.Log and query.Log.
+func (l guardedLog) Append(ctx context.Context, partition int, frame []byte) (uint64, error) {
 	if err := l.problem(partition); err != nil {
 		return 0, err
 	}

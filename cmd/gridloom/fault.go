@@ -16,7 +16,7 @@ import (
 // "point:n" makes the process kill itself with SIGKILL when it passes the named
 // point for the n-th time, as a power cut would at that place. Points:
 // claim.loaded, claim.swapped, commit.raw, commit.panes, commit.snapshot,
-// commit.manifest, commit.swapped, append.sealed, append.stored, compact.merged,
+// commit.registry, commit.audit, commit.manifest, commit.swapped, append.sealed, append.stored, compact.merged,
 // compact.edited, retain.edited, commit.expired, sweep.deleted.
 func faultFromEnv() (func(point string), error) {
 	spec := os.Getenv("GRIDLOOM_FAULT")

@@ -97,13 +97,9 @@ func (p *pipeline) openOwners() error {
 // openIngest takes the MQTT listeners.
 func (p *pipeline) openIngest() (err error) {
 	layout := p.stream.Layout()
-	var log ingestLog
+	log := p.guardedLog()
 	own := p.dir.path
-	if p.worker != nil {
-		log = ingestLog{p.stream, p.worker.LogProblem, p.fault}
-	} else {
-		p.guard = p.stream.Guard()
-		log = ingestLog{p.guard, p.guard.Problem, p.fault}
+	if p.worker == nil {
 		if own, err = p.dir.make("ingest-" + p.cfg.name); err != nil {
 			return err
 		}
@@ -130,6 +126,18 @@ func (p *pipeline) openIngest() (err error) {
 	return nil
 }
 
+// guardedLog is where the role writes frames: with owners in this process they know whether the log
+// is the right one, else a guard does.
+func (p *pipeline) guardedLog() guardedLog {
+	if p.worker != nil {
+		return guardedLog{p.stream, p.worker.LogProblem, p.fault}
+	}
+	if p.guard == nil {
+		p.guard = p.stream.Guard()
+	}
+	return guardedLog{p.guard, p.guard.Problem, p.fault}
+}
+
 // openHTTP puts the handlers of the role together.
 func (p *pipeline) openHTTP() error {
 	handler := http.Handler(p.health())
@@ -139,7 +147,7 @@ func (p *pipeline) openHTTP() error {
 			owners = remoteOwners{p.stream, p.stream.Layout().Partitions}
 		}
 		api, err := query.New(query.Config{
-			Partitions: p.stream.Layout().Partitions, Window: p.window, Logger: p.logger, Registerer: p.reg,
+			Partitions: p.stream.Layout().Partitions, Generation: p.stream.Layout().Generation, Log: p.guardedLog(), Window: p.window, Logger: p.logger, Registerer: p.reg,
 			Problems: p.problems, Listener: p.listener.Addr(), Version: version,
 		}, p.store, owners, p.stream, p.stream)
 		if err != nil {

@@ -155,7 +155,7 @@ func complete(ctx context.Context, store *pane.Store, m *pane.Manifest, there ma
 	if m.Snapshot != nil && !there[m.Snapshot.Path] {
 		return false
 	}
-	for _, kind := range []pane.Kind{pane.KindRaw, pane.KindPane, pane.KindExpired} {
+	for _, kind := range []pane.Kind{pane.KindRaw, pane.KindPane, pane.KindExpired, pane.KindRegistry, pane.KindAudit} {
 		for seg, err := range store.Segments(ctx, m, kind, pane.Selector{}) {
 			if err != nil || !there[seg.Path] {
 				return false

@@ -44,7 +44,7 @@ var may = map[string][]string{
 	"internal/script":       {"", "aggregate/window"},
 	"internal/sim":          {}, // nothing but tests
 	"internal/wire":         {""},
-	"query":                 {"", "aggregate/protocol", "aggregate/window", "internal/obs", "internal/pane"}, // both are pure: as_of folds with window
+	"query":                 {"", "aggregate/protocol", "aggregate/window", "internal/obs", "internal/pane", "internal/wire"}, // both are pure: as_of folds with window
 	"stream":                {"", "aggregate/protocol", "internal/obs", "internal/wire"},
 	"stream/streamtest":     {"", "internal/natsd", "stream"},
 }

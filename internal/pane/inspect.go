@@ -36,8 +36,9 @@ type segmentFacts struct {
 
 type groupFacts struct {
 	Rows      int64        `json:"rows"`
-	Registers [2]string    `json:"registers"` // first and last
-	Meters    [2]string    `json:"meters"`
+	Registers [2]string    `json:"registers,omitzero"` // first and last; of records neither
+	Meters    [2]string    `json:"meters,omitzero"`
+	Keys      [2]string    `json:"keys,omitzero"` // of records
 	Starts    *[2]gridTime `json:"starts,omitempty"`
 	Bytes     int64        `json:"bytes"`
 }
@@ -111,8 +112,12 @@ func (f *segmentFacts) addGroups(d *decoder) error {
 			return err
 		}
 		g := groupFacts{Rows: int64(d.rows)}
-		g.Registers[0], g.Registers[1], _ = stringBounds(d.group, colRegister)
-		g.Meters[0], g.Meters[1], _ = stringBounds(d.group, colMeter)
+		if Kind(f.Notes["gridloom.kind"]).HoldsRecords() {
+			g.Keys[0], g.Keys[1], _ = stringBounds(d.group, recordKey)
+		} else {
+			g.Registers[0], g.Registers[1], _ = stringBounds(d.group, colRegister)
+			g.Meters[0], g.Meters[1], _ = stringBounds(d.group, colMeter)
+		}
 		if len(f.Columns) > colStart && f.Columns[colStart].Name == "start" {
 			if first, last, ok := intBounds(d.group, colStart); ok {
 				g.Starts = &[2]gridTime{gridTime(first), gridTime(last)}
@@ -157,6 +162,8 @@ func (f *segmentFacts) addSample(mem memory.Allocator, data []byte, opt Describe
 		_, err = decodePanes(ctx, mem, data, &opt.Only, AllColumns, func(p *gridloom.Pane) error { return add(samplePane(p)) })
 	case KindSnapshot:
 		_, err = decodeSnapshot(ctx, mem, data, func(r *SnapshotRow) error { return add(sampleState(r)) })
+	case KindRegistry, KindAudit:
+		_, err = decodeRecords(ctx, mem, data, &opt.Only, func(r *Record) error { return add(sampleRecord(r)) })
 	default:
 		return fmt.Errorf("kind %q is not known to this build", kind)
 	}
@@ -249,14 +256,27 @@ func sampleState(r *SnapshotRow) pairs {
 	return pairs{{"register", r.Register.Info().Code}, {"meter", r.Meter}, {"state", append([]byte{}, r.State...)}}
 }
 
+func sampleRecord(r *Record) pairs {
+	return pairs{{"key", r.Key}, {"sequence", r.Sequence}, {"place", r.Place}, {"logged_at", gridTime(r.LoggedAt)}, {"body", string(r.Body)}}
+}
+
 func (f *segmentFacts) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "kind\t%s\nrows\t%d\nbytes\t%d\ncrc\t%s\n", f.Notes["gridloom.kind"], f.Rows, f.Bytes, f.CRC)
 	for _, k := range []string{"format", "level", "generation", "partition", "epoch"} {
 		fmt.Fprintf(t, "%s\t%s\n", k, f.Notes["gridloom."+k])
 	}
-	fmt.Fprintf(t, "\nrow group\trows\tbytes\tregisters\tmeters\tstarts\n")
+	records := Kind(f.Notes["gridloom.kind"]).HoldsRecords()
+	if records {
+		fmt.Fprintf(t, "\nrow group\trows\tbytes\tkeys\n")
+	} else {
+		fmt.Fprintf(t, "\nrow group\trows\tbytes\tregisters\tmeters\tstarts\n")
+	}
 	for i, g := range f.Groups {
+		if records {
+			fmt.Fprintf(t, "%d\t%d\t%d\t%s .. %s\n", i, g.Rows, g.Bytes, g.Keys[0], g.Keys[1])
+			continue
+		}
 		starts := ""
 		if g.Starts != nil {
 			starts = fmt.Sprintf("%s .. %s", gridloom.Millis(g.Starts[0]), gridloom.Millis(g.Starts[1]))
@@ -305,8 +325,8 @@ func DescribeManifest(w io.Writer, data []byte, opt DescribeOptions) error {
 	fmt.Fprintf(t, "partition\t%d of generation %d\nepoch\t%d\nowner\t%s on %s\ncommit\t%s\n", h.Partition, h.Generation, h.Epoch, h.Owner, h.Node, h.CommitID)
 	fmt.Fprintf(t, "next_seq\t%d\nlog_time\t%s\nsnapshot_seq\t%d\n", h.NextSeq, h.LogTime, m.SnapshotSeq)
 	fmt.Fprintf(t, "width\t%s\nlateness\t%s\nbridge\t%s\nraw_from\t%s\npanes_from\t%s\n", m.Width.Duration(), m.Lateness.Duration(), m.Bridge.Duration(), m.RawFrom, m.PanesFrom)
-	fmt.Fprintf(t, "readings\t%d\nduplicates\t%d\nexpired\t%d\npanes\t%d\ncommits\t%d\ndropped files\t%d\n",
-		m.Counts.Readings, m.Counts.Duplicates, m.Counts.Expired, m.Counts.Panes, m.Counts.Commits, len(m.Dropped))
+	fmt.Fprintf(t, "readings\t%d\nduplicates\t%d\nexpired\t%d\nrecords\t%d\npanes\t%d\ncommits\t%d\ndropped files\t%d\n",
+		m.Counts.Readings, m.Counts.Duplicates, m.Counts.Expired, m.Counts.Records, m.Counts.Panes, m.Counts.Commits, len(m.Dropped))
 	fmt.Fprintf(t, "bytes\t%d\ncrc\t%08x\n", len(data), crc32.Checksum(data, castagnoli))
 	fmt.Fprintf(t, "\nlist\tsegments\trows\tbytes\tlogged\tpath\n")
 	for i := range m.Days {

@@ -19,7 +19,7 @@ const ManifestFormat = 1
 type Manifest struct {
 	Format      int             `json:"format"` // ManifestFormat; WriteManifest sets it
 	Head        gridloom.Head   `json:"head"`   // the head that it is swapped with; its Manifest cannot be known yet and is empty
-	Recent      []Segment       `json:"recent"` // raw and pane segments in the order of their commits
+	Recent      []Segment       `json:"recent"` // segments of all kinds but the snapshot, in the order of their commits
 	Days        []DayRef        `json:"days"`   // sealed lists, oldest first
 	Snapshot    *Segment        `json:"snapshot,omitempty"`
 	SnapshotSeq uint64          `json:"snapshot_seq"` // the snapshot covers log sequences up to this one
@@ -39,6 +39,7 @@ type Counts struct {
 	Panes      uint64 `json:"panes"`      // rows of pane segments
 	Commits    uint64 `json:"commits"`
 	Expired    uint64 `json:"expired,omitempty"` // readings that came when their time was past retention
+	Records    uint64 `json:"records,omitempty"` // rows of registry and audit segments
 }
 
 // Dropped is a file of the current epoch that no manifest names any more. It is
@@ -56,8 +57,9 @@ type DayRef struct {
 	Depth     int             `json:"depth"` // 0: a list of segments; n: a list of lists of depth n-1
 	Segments  int             `json:"segments"`
 	Rows      int64           `json:"rows"`
-	Bytes     int64           `json:"bytes"`   // of the segments
-	MaxRaw    uint64          `json:"max_raw"` // greatest log sequence in a raw segment, 0 if there is none
+	Bytes     int64           `json:"bytes"`                // of the segments
+	MaxRaw    uint64          `json:"max_raw"`              // greatest log sequence in a raw segment, 0 if there is none
+	MaxRecord uint64          `json:"max_record,omitempty"` // in a segment of records, 0 if there is none
 	MinLogged gridloom.Millis `json:"min_logged"`
 	MaxLogged gridloom.Millis `json:"max_logged"`
 	MinStart  gridloom.Millis `json:"min_start"`
@@ -68,14 +70,17 @@ type DayRef struct {
 
 // mayHold reports whether a segment of this kind below d may hold a row that sel chooses.
 func (d *DayRef) mayHold(kind Kind, sel *Selector) bool {
+	all := Segment{Kind: KindPane, MinStart: d.MinStart, MaxEnd: d.MaxEnd, MinMeter: d.MinMeter, MaxMeter: d.MaxMeter}
+	if kind.HoldsRecords() {
+		return d.MaxRecord > sel.After && all.mayHoldName(sel.Keys)
+	}
 	if sel.To != 0 && d.MinStart >= sel.To || d.MaxEnd <= sel.From {
 		return false
 	}
 	if kind == KindRaw && (d.MaxRaw == 0 || sel.After != 0 && d.MaxRaw <= sel.After) {
 		return false
 	}
-	all := Segment{Kind: KindPane, MinStart: d.MinStart, MaxEnd: d.MaxEnd, MinMeter: d.MinMeter, MaxMeter: d.MaxMeter}
-	return all.mayHoldMeter(sel)
+	return all.mayHoldName(sel.Meters)
 }
 
 // sealed is the content of a sealed list: segments (depth 0) or lists, in the order of their commits.

@@ -98,7 +98,7 @@ func TestManifestRoundTrip(t *testing.T) {
 	want := &Manifest{
 		Head:   gridloom.Head{Format: 1, Generation: 1, Partition: 2, Epoch: 3, Owner: "o", Node: "n", CommitID: "c", NextSeq: 44, LogTime: noon},
 		Recent: []Segment{listed(0), listed(1)}, Snapshot: &snap, SnapshotSeq: 43, Width: gridloom.DefaultWidth, Lateness: gridloom.DefaultLateness,
-		Bridge: gridloom.DefaultBridge, Dropped: []Dropped{{"g1/p2/e3/x", noon}}, RawFrom: noon, PanesFrom: noon - gridloom.Day, Counts: Counts{1, 2, 3, 4, 5},
+		Bridge: gridloom.DefaultBridge, Dropped: []Dropped{{"g1/p2/e3/x", noon}}, RawFrom: noon, PanesFrom: noon - gridloom.Day, Counts: Counts{1, 2, 3, 4, 5, 6},
 	}
 	ref, err := s.WriteManifest(t.Context(), want)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 const DefaultSegmentBytes = 64 << 20
 
 // Merge writes the rows of inputs, segments of one kind, into few sorted and
-// compressed segments of a level above 0. All raw rows are kept; of the panes of one
+// compressed segments of a level above 0. All raw rows and records are kept; of the panes of one
 // series and start only the one with the greatest revision. Outputs follow one
 // another in the order of (register code, meter) and do not share a series. It holds
 // the inputs' bytes and a row group of each in memory, and the output's bytes.
@@ -27,8 +27,11 @@ const DefaultSegmentBytes = 64 << 20
 // A damaged input is ErrCorrupt and names the file. When Merge fails or is
 // cancelled, files that it had written are in written, as they are on success.
 func (s *Store) Merge(ctx context.Context, where Where, kind Kind, inputs []Segment, level int) (written []Segment, err error) {
-	if len(inputs) == 0 || level < 1 || kind != KindRaw && kind != KindPane {
+	if len(inputs) == 0 || level < 1 || kind != KindRaw && kind != KindPane && !kind.HoldsRecords() {
 		return nil, fmt.Errorf("%w: merge of %d %s segments to level %d", gridloom.ErrInvalid, len(inputs), kind, level)
+	}
+	if kind.HoldsRecords() {
+		return s.mergeRecords(ctx, where, kind, inputs, level)
 	}
 	w := s.writers.get()
 	out := &output{s: s, ctx: ctx, w: w, where: where, kind: kind, level: level}

@@ -15,7 +15,7 @@ func newMetrics(reg prometheus.Registerer, c *cache, w *writerPool) *metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gridloom_pane_" + name, Help: help}, []string{"kind"})
 	}
 	m := &metrics{
-		written:      byKind("written_files_total", "Files stored: raw, pane, snapshot, list, manifest."),
+		written:      byKind("written_files_total", "Files stored: raw, pane, expired, registry, audit, snapshot, list, manifest."),
 		writtenBytes: byKind("written_bytes_total", "Bytes of files stored."),
 		read:         byKind("read_files_total", "Files read from the store and found whole."),
 		readBytes:    byKind("read_bytes_total", "Bytes of files read from the store."),
@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer, c *cache, w *writerPool) *metrics {
 		groups:       count("read_groups_total", "Row groups looked into."),
 		passed:       count("passed_groups_total", "Row groups passed over by their statistics."),
 	}
-	for _, kind := range []string{string(KindRaw), string(KindPane), string(KindSnapshot), string(KindExpired), "list", "manifest"} {
+	for _, kind := range []string{string(KindRaw), string(KindPane), string(KindSnapshot), string(KindExpired), string(KindRegistry), string(KindAudit), "list", "manifest"} {
 		for _, vec := range []*prometheus.CounterVec{m.written, m.writtenBytes, m.read, m.readBytes} {
 			vec.WithLabelValues(kind) // from the start on, so that a rate sees the first one
 		}

@@ -14,7 +14,7 @@ type FileInfo = blob.Info
 // Name is what the path of a stored file tells.
 type Name struct {
 	Where
-	Kind string // raw, pane, snapshot, list, manifest
+	Kind string // raw, pane, expired, registry, audit, snapshot, list, manifest
 	Seq  uint64 // the number in the name: of a manifest the next sequence
 }
 

@@ -18,11 +18,12 @@ type selectorText struct {
 	To        gridloom.Millis `json:"to"`
 	After     uint64          `json:"after"`
 	Only      Kind            `json:"only"`
+	Keys      []string        `json:"keys,omitzero"` // left out where all are meant, which owners of before understand
 }
 
 // EncodeSelector returns the JSON form of sel (docs/format/subjects.md).
 func EncodeSelector(sel Selector) ([]byte, error) {
-	t := selectorText{Meters: sel.Meters, From: sel.From, To: sel.To, After: sel.After, Only: sel.Only}
+	t := selectorText{Meters: sel.Meters, From: sel.From, To: sel.To, After: sel.After, Only: sel.Only, Keys: sel.Keys}
 	if sel.Registers != nil {
 		t.Registers = make([]string, len(sel.Registers))
 		for i, id := range sel.Registers {
@@ -40,10 +41,10 @@ func DecodeSelector(text []byte) (Selector, error) {
 	if err := d.Decode(&t); err != nil {
 		return Selector{}, fmt.Errorf("%w: selector: %w", gridloom.ErrInvalid, err)
 	}
-	if t.Only != "" && t.Only != KindRaw && t.Only != KindPane {
+	if t.Only != "" && t.Only != KindRaw && t.Only != KindPane && !t.Only.HoldsRecords() {
 		return Selector{}, fmt.Errorf("%w: selector: rows of kind %q are not known here: was it sent by a newer gridloom?", gridloom.ErrInvalid, t.Only)
 	}
-	sel := Selector{Meters: t.Meters, From: t.From, To: t.To, After: t.After, Only: t.Only}
+	sel := Selector{Meters: t.Meters, From: t.From, To: t.To, After: t.After, Only: t.Only, Keys: t.Keys}
 	if t.Registers != nil {
 		sel.Registers = make([]gridloom.RegisterID, len(t.Registers))
 		for i, code := range t.Registers {

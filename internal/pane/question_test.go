@@ -15,7 +15,10 @@ func TestSelectorSurvivesItsText(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	for i := range 500 {
 		want := randomSelector(rng)
-		want.Only = []Kind{"", KindRaw, KindPane}[i%3]
+		want.Only = []Kind{"", KindRaw, KindPane, KindRegistry, KindAudit}[i%5]
+		if i%5 > 2 && i%2 == 0 {
+			want.Keys = []string{"meter/m1", "node/é"}[:i%3]
+		}
 		text, err := EncodeSelector(want)
 		if err != nil {
 			t.Fatal(err)

@@ -122,6 +122,9 @@ func (d *DayRef) addSegment(g *Segment) {
 	if g.Kind == KindRaw {
 		one.MaxRaw = g.MaxSeq
 	}
+	if g.Kind.HoldsRecords() {
+		one.MaxRecord = g.MaxSeq
+	}
 	d.addList(&one)
 }
 
@@ -133,7 +136,7 @@ func (d *DayRef) addList(o *DayRef) {
 	d.Segments += o.Segments
 	d.Rows += o.Rows
 	d.Bytes += o.Bytes
-	d.MaxRaw = max(d.MaxRaw, o.MaxRaw)
+	d.MaxRaw, d.MaxRecord = max(d.MaxRaw, o.MaxRaw), max(d.MaxRecord, o.MaxRecord)
 	d.MinLogged, d.MaxLogged = min(d.MinLogged, o.MinLogged), max(d.MaxLogged, o.MaxLogged)
 	d.MinStart, d.MaxEnd = min(d.MinStart, o.MinStart), max(d.MaxEnd, o.MaxEnd)
 	d.MinMeter, d.MaxMeter = min(d.MinMeter, o.MinMeter), max(d.MaxMeter, o.MaxMeter)

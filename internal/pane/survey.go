@@ -108,7 +108,7 @@ func (s *Store) surveyBefore(ctx context.Context, path string, before map[string
 }
 
 func kindRank(kind string) int {
-	return slices.Index([]string{string(KindRaw), string(KindPane), string(KindExpired), string(KindSnapshot), "list", "manifest"}, kind)
+	return slices.Index([]string{string(KindRaw), string(KindPane), string(KindExpired), string(KindRegistry), string(KindAudit), string(KindSnapshot), "list", "manifest"}, kind)
 }
 
 // add counts a file to the line that it belongs to.

@@ -7,8 +7,9 @@ type Selector struct {
 	Meters    []string              // sorted; nil means all
 	Registers []gridloom.RegisterID // nil means all
 	From, To  gridloom.Millis       // rows that overlap [From, To), an instant counting as a span of 1 ms; To 0 means no end
-	After     uint64                // raw rows only: those with a Sequence above it
-	Only      Kind                  // of a tail: KindRaw or KindPane; "" means both
+	After     uint64                // raw rows and records only: those with a Sequence above it
+	Keys      []string              // records only: sorted; nil means all. Of the others nothing but After concerns records
+	Only      Kind                  // of a tail: KindRaw, KindPane, KindRegistry or KindAudit; "" means raw and panes
 }
 
 // Tail is one consistent answer of a partition's owner: the manifest that its head
@@ -22,6 +23,7 @@ type Tail struct {
 	Bounds    Bounds // how far retention has come; the manifest may say less
 	Readings  []gridloom.Reading
 	Panes     []gridloom.Pane
+	Records   []Record // of the kind that was asked for, in the order of the log
 }
 
 // SeriesInfo is what an owner knows of a series without touching segments.

@@ -29,7 +29,7 @@ func randomTail(rng *rand.Rand, readings, panes int) *Tail {
 			LastRef: gridloom.FrameRef{Seq: rng.Uint64(), CRC: rng.Uint32()}, Manifest: gridloom.FileRef{Path: "g1/p0/e1/m.json", CRC: 7}, LogTime: noon,
 		},
 		LogTime: noon + 5, Watermark: noon - 5, NextSeq: rng.Uint64(),
-		Readings: randomReadings(rng, readings), Panes: randomPanes(rng, panes),
+		Readings: randomReadings(rng, readings), Panes: randomPanes(rng, panes), Records: randomRecords(rng, min(panes, 500)),
 	}
 	for i := range t.Panes {
 		if t.Panes[i].Carry = nil; rng.IntN(3) == 0 {
@@ -80,7 +80,8 @@ func TestTailSurvivesItsChunks(t *testing.T) {
 		}
 		sameRows(t, want.Readings, got.Readings)
 		sameRows(t, want.Panes, got.Panes)
-		got.Readings, got.Panes = want.Readings, want.Panes
+		sameRows(t, want.Records, got.Records)
+		got.Readings, got.Panes, got.Records = want.Readings, want.Panes, want.Records
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("what a tail says beside its rows came back changed (-want +got):\n%s", diff)
 		}
@@ -90,7 +91,7 @@ func TestTailSurvivesItsChunks(t *testing.T) {
 	}
 	f(0, 0, 1)
 	f(1, 0, 1)
-	f(0, 1, 2)
+	f(0, 1, 3)
 	f(30, 30, 2)
 	f(30_000, 20_000, 12)
 }
@@ -108,8 +109,8 @@ func TestLargeRowHasItsOwnChunk(t *testing.T) {
 		}
 	}
 	got, err := r.Tail()
-	if err != nil || len(chunks) != 4 {
-		t.Fatalf("%d chunks, %v; want 4", len(chunks), err)
+	if err != nil || len(chunks) != 5 {
+		t.Fatalf("%d chunks, %v; want 5", len(chunks), err)
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)

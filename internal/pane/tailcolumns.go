@@ -77,6 +77,14 @@ var seriesChunk = []chunkColumn[SeriesInfo]{
 	{name: "last_quality", short: func(s *SeriesInfo) *uint32 { return (*uint32)(&s.LastQuality) }},
 }
 
+var recordChunk = []chunkColumn[Record]{
+	{name: "key", text: func(r *Record) *string { return &r.Key }},
+	{name: "sequence", unsigned: func(r *Record) *uint64 { return &r.Sequence }},
+	{name: "place", short: func(r *Record) *uint32 { return &r.Place }},
+	{name: "logged_at", signed: func(r *Record) *int64 { return (*int64)(&r.LoggedAt) }},
+	{name: "body", bytes: func(r *Record) *[]byte { return &r.Body }},
+}
+
 func (c *chunkColumn[T]) dataType() arrow.DataType {
 	switch {
 	case c.text != nil, c.register != nil:

@@ -72,6 +72,8 @@ func (t *TailReader) add(chunk []byte) (err error) {
 		t.tail.Readings, err = addRows(t, r, readingChunk, t.tail.Readings)
 	case kind == rowsPanes && t.tail != nil && !t.listed:
 		t.tail.Panes, err = addRows(t, r, paneChunk, t.tail.Panes)
+	case kind == rowsRecords && t.tail != nil && !t.listed:
+		t.tail.Records, err = addRows(t, r, recordChunk, t.tail.Records)
 	default:
 		return fmt.Errorf("rows of kind %q do not belong here", kind)
 	}

@@ -25,6 +25,7 @@ const (
 	rowsReadings = "readings"
 	rowsPanes    = "panes"
 	rowsSeries   = "series"
+	rowsRecords  = "records"
 )
 
 // ChunkBytes bounds a chunk. One row that is larger by itself, as a pane with a long
@@ -56,10 +57,15 @@ func EncodeTail(t *Tail, emit func(chunk []byte) error) error {
 	if err := encodeRows(rowsReadings, first, readingChunk, t.Readings, emit); err != nil {
 		return err
 	}
-	if len(t.Panes) == 0 {
+	if len(t.Panes) > 0 {
+		if err := encodeRows(rowsPanes, "", paneChunk, t.Panes, emit); err != nil {
+			return err
+		}
+	}
+	if len(t.Records) == 0 {
 		return nil
 	}
-	return encodeRows(rowsPanes, "", paneChunk, t.Panes, emit)
+	return encodeRows(rowsRecords, "", recordChunk, t.Records, emit)
 }
 
 // EncodeSeries hands infos over to emit in chunks, as EncodeTail does.

@@ -13,8 +13,8 @@ type Kind uint8
 // The kinds of frames. Numbers are frozen; a partition stops at one it does not know.
 const (
 	KindReadings Kind = 1 // rows from agents
-	KindEdit     Kind = 2 // rows from a person or an import
-	KindRegistry Kind = 3 // an opaque change of the registry or of rules
+	KindEdit     Kind = 2 // rows from a person or an import, and records of who and why
+	KindRegistry Kind = 3 // records of the registry
 	KindTick     Kind = 4 // nothing: only its log time counts
 )
 
@@ -39,7 +39,7 @@ type FrameInfo struct {
 	Generation uint32
 	Partition  int
 	Readings   int    // number of rows; set by DecodeFrame, ignored by AppendFrame
-	Opaque     []byte // payload of a registry frame; of DecodeFrame: part of its data
+	Opaque     []byte // records of a registry or edit frame (AppendRecord); of DecodeFrame: part of its data
 }
 
 // FrameVersion is the version that AppendFrame writes and DecodeFrame reads.

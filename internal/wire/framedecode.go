@@ -147,6 +147,9 @@ func (f *frame) check() error {
 	if n > 0 && (f.info.Kind == KindTick || f.info.Kind == KindRegistry) {
 		return corrupt("%d readings in a %s frame", n, f.info.Kind)
 	}
+	if len(f.info.Opaque) > 0 && f.info.Kind != KindEdit && f.info.Kind != KindRegistry {
+		return corrupt("records in a %s frame", f.info.Kind)
+	}
 	f.readings = n
 	return nil
 }
