@@ -14,5 +14,6 @@
 // arrow.go as they come, so that memory does not grow with the answer. decimal.go
 // prints thousandths without a floating point number in between. Failures become
 // RFC 9457 problems (problem.go) in one table (server.go). What is written goes into the log, and is
-// read back as records (records.go).
+// read back as records (records.go): the registry
+// (registry.go, registrybatch.go of many entries at once, registrylist.go).
 package query

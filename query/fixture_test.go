@@ -49,18 +49,19 @@ type world struct {
 	cfg    Config
 	logged gridloom.Millis // log time of all partitions
 
-	mu        sync.Mutex
-	manifests [testPartitions]pane.Manifest
-	tails     [testPartitions]pane.Tail
-	heads     [testPartitions]gridloom.Head
-	rejects   []gridloom.Reject
-	tailCalls int
-	onTail    func(ctx context.Context, partition int) error // before a tail is answered
-	onHead    func(partition int, h *gridloom.Head) error    // after a head is loaded
-	state     string                                         // of all partitions; running
-	records   [testPartitions]map[pane.Kind][]pane.Record    // of tails
-	sequence  uint64                                         // of the last frame that was appended
-	onAppend  func(partition int) error                      // before a frame is appended
+	mu           sync.Mutex
+	manifests    [testPartitions]pane.Manifest
+	tails        [testPartitions]pane.Tail
+	heads        [testPartitions]gridloom.Head
+	rejects      []gridloom.Reject
+	tailCalls    int
+	onTail       func(ctx context.Context, partition int) error // before a tail is answered
+	onHead       func(partition int, h *gridloom.Head) error    // after a head is loaded
+	state        string                                         // of all partitions; running
+	records      [testPartitions]map[pane.Kind][]pane.Record    // of tails
+	sequence     uint64                                         // of the last frame that was appended
+	onAppend     func(partition int) error                      // before a frame is appended
+	beforeAppend func()
 }
 
 func newWorld(t testing.TB) *world {

@@ -136,11 +136,9 @@ func (s *Server) oneMeter(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	meter := chi.URLParam(r, "meter")
-	if r.URL.RawPath != "" { // then chi matched the path as it was sent
-		if meter, err = url.PathUnescape(meter); err != nil {
-			return badParam("meter", chi.URLParam(r, "meter"), "escape it for a path")
-		}
+	meter, err := pathParam(r, "meter")
+	if err != nil {
+		return err
 	}
 	partition := gridloom.PartitionOf(meter, s.cfg.Partitions)
 	infos, _, err := s.series(r.Context(), []int{partition}, false)
@@ -178,6 +176,19 @@ func (s *Server) oneMeter(w http.ResponseWriter, r *http.Request) error {
 		}
 		return nil
 	})
+}
+
+// pathParam returns a part of the path.
+func pathParam(r *http.Request, name string) (string, error) {
+	text := chi.URLParam(r, name)
+	if r.URL.RawPath == "" { // else chi matched the path as it was sent
+		return text, nil
+	}
+	part, err := url.PathUnescape(text)
+	if err != nil {
+		return "", badParam(name, text, "escape it for a path")
+	}
+	return part, nil
 }
 
 // status answers GET /status: a row for each partition, those without an owner among them.

@@ -47,6 +47,9 @@ func (w *world) commitRecords(kind pane.Kind) {
 
 // Append implements Log: what is appended is in the tail at once, as an owner has read it that is asked later.
 func (w *world) Append(_ context.Context, p int, frame []byte) (uint64, error) {
+	if w.beforeAppend != nil {
+		w.beforeAppend()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.onAppend != nil {

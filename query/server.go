@@ -131,6 +131,7 @@ func (s *Server) Routes() http.Handler {
 		r.Get("/status", s.handle("status", s.status))
 		r.Get("/rejects", s.handle("rejects", s.listRejects))
 		r.Get("/openapi.yaml", s.handle("openapi", s.openAPI))
+		s.mountRegistry(r)
 	})
 	if isLoopback(s.cfg.Listener) {
 		mountProfiles(r)
@@ -142,10 +143,27 @@ func (s *Server) Routes() http.Handler {
 		}
 	}))
 	r.MethodNotAllowed(s.handle("none", func(w http.ResponseWriter, r *http.Request) error {
-		w.Header().Set("Allow", "GET, HEAD")
-		return &problem{kind: problemMethod, status: http.StatusMethodNotAllowed, detail: r.URL.Path + " has no " + r.Method, mend: "use GET"}
+		allow := allowed(r)
+		w.Header().Set("Allow", allow)
+		return &problem{kind: problemMethod, status: http.StatusMethodNotAllowed, detail: r.URL.Path + " has no " + r.Method, mend: "use " + strings.TrimSuffix(allow, ", HEAD")}
 	}))
 	return r
+}
+
+// allowed lists the methods that a path has.
+func allowed(r *http.Request) string {
+	var have []string
+	routes := chi.RouteContext(r.Context()).Routes
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		asked := method
+		if method == http.MethodHead {
+			asked = http.MethodGet
+		}
+		if routes.Match(chi.NewRouteContext(), asked, r.URL.Path) {
+			have = append(have, method)
+		}
+	}
+	return strings.Join(have, ", ")
 }
 
 // handle turns what a handler returns into a response. A failure after the status

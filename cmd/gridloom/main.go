@@ -42,6 +42,7 @@ const usage = `gridloom is the telemetry pipeline of a smart grid.
   gridloom aggregate [flags]  NATS server and a data directory that they share:
   gridloom query [flags]      take readings, turn them into panes, answer queries
   gridloom inspect KIND ...   print a log, head, manifest, segment, frame, spool or store, for people or --json
+  gridloom registry import F  write a file of meters and nodes into the registry; registry export prints it
   gridloom repair head        restore lost heads from the store, with every role stopped
   gridloom version
 
@@ -80,6 +81,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = runRole(ctx, role(args[0]), args[1:], stdout, stderr)
 	case "inspect":
 		err = runInspect(ctx, args[1:], stdout, stderr)
+	case "registry":
+		err = runRegistry(ctx, args[1:], stdout, stderr)
 	case "repair":
 		err = runRepair(ctx, args[1:], stdout, stderr)
 	case "version", "--version":

@@ -100,7 +100,7 @@ func TestFormatPageHasTheQualityBits(t *testing.T) {
 // TestFormatPageHasTheColumns compares the page's tables with what is written.
 func TestFormatPageHasTheColumns(t *testing.T) {
 	doc := formatPage(t)
-	for heading, fields := range map[string][]field{"## Raw segments": compactRawFields(), "## Pane segments": paneFields(), "## Snapshot segments": snapshotFields()} {
+	for heading, fields := range map[string][]field{"## Raw segments": compactRawFields(), "## Pane segments": paneFields(), "## Snapshot segments": snapshotFields(), "## Record segments": recordFields()} {
 		_, section, ok := strings.Cut(doc, heading+"\n")
 		if !ok {
 			t.Fatalf("no section %q", heading)
