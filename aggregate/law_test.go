@@ -157,6 +157,8 @@ func (r *rig) crash() {
 type view struct {
 	panes    map[string]gridloom.Pane
 	readings map[gridloom.Identity]gridloom.Reading
+	rows     map[rowAt]gridloom.Reading // all that is stored
+	logTime  gridloom.Millis
 	bounds   pane.Bounds
 	counts   pane.Counts
 	records  records // as found: in segments, then in the tail
@@ -185,12 +187,10 @@ func (r *rig) view() view {
 			break
 		}
 	}
-	v := view{map[string]gridloom.Pane{}, map[gridloom.Identity]gridloom.Reading{}, tl.Bounds, pane.Counts{}, r.recordsSeen(ctx)}
+	v := view{panes: map[string]gridloom.Pane{}, rows: map[rowAt]gridloom.Reading{}, logTime: tl.LogTime, bounds: tl.Bounds, records: r.recordsSeen(ctx)}
 	key := func(p *gridloom.Pane) string { return fmt.Sprint(p.Meter, p.Register, int64(p.Start)) }
 	addReading := func(x *gridloom.Reading) error {
-		if old, ok := v.readings[x.Identity()]; !ok || x.Outranks(&old) {
-			v.readings[x.Identity()] = *x
-		}
+		v.rows[rowAt{x.Sequence, x.Place}] = *x
 		return nil
 	}
 	if tl.Head.Manifest.Path != "" {
@@ -226,6 +226,7 @@ func (r *rig) view() view {
 	for i := range tl.Readings {
 		_ = addReading(&tl.Readings[i])
 	}
+	v.readings = winnersOf(slices.Collect(maps.Values(v.rows)))
 	for k, x := range v.panes {
 		if window.IsEmpty(&x) || x.Start < v.bounds.PanesFrom {
 			delete(v.panes, k)
@@ -244,7 +245,7 @@ func clean(p gridloom.Pane) gridloom.Pane {
 
 // wantReadings returns the winner of every identity in the log.
 func (r *rig) wantReadings() map[gridloom.Identity]gridloom.Reading {
-	out := map[gridloom.Identity]gridloom.Reading{}
+	var rows []gridloom.Reading
 	var c wire.Columns
 	r.log.mu.Lock() // the owner may append a tick
 	defer r.log.mu.Unlock()
@@ -258,17 +259,15 @@ func (r *rig) wantReadings() map[gridloom.Identity]gridloom.Reading {
 		for j := range c.Len() {
 			x := c.Reading(j)
 			x.Sequence, x.Place = r.log.frames[i].Sequence, uint32(j)
-			if old, ok := out[x.Identity()]; !ok || x.Outranks(&old) {
-				out[x.Identity()] = x
-			}
+			rows = append(rows, x)
 		}
 	}
-	return out
+	return winnersOf(rows)
 }
 
 // want folds the readings of the whole log at once, but for those that are left out.
 func (r *rig) want(leaveOut map[rowAt]gridloom.Reading) map[string]gridloom.Pane {
-	bySeries := map[gridloom.Series][]window.Reading{}
+	var rows []gridloom.Reading
 	var c wire.Columns
 	var logTime gridloom.Millis
 	for i := range r.log.frames {
@@ -285,21 +284,11 @@ func (r *rig) want(leaveOut map[rowAt]gridloom.Reading) map[string]gridloom.Pane
 			if _, ok := leaveOut[rowAt{f.Sequence, uint32(j)}]; ok {
 				continue
 			}
-			s := gridloom.Series{Meter: x.Meter, Register: x.Register}
-			bySeries[s] = append(bySeries[s], window.Reading{
-				Start: x.Start, Length: x.Length, Value: x.Value, Void: x.Void, Quality: x.Quality,
-				Order: x.Order, Sequence: f.Sequence, Place: uint32(j), LoggedAt: logTime, Serial: x.Serial,
-			})
+			x.Sequence, x.Place, x.LoggedAt = f.Sequence, uint32(j), logTime
+			rows = append(rows, x)
 		}
 	}
-	out := map[string]gridloom.Pane{}
-	for s, rows := range bySeries {
-		testWindow.Fold(s.Register.Info().Kind, rows, logTime-testWindow.Lateness, func(p *gridloom.Pane) {
-			p.Meter, p.Register = s.Meter, s.Register
-			out[fmt.Sprint(p.Meter, p.Register, int64(p.Start))] = clean(*p)
-		})
-	}
-	return out
+	return foldRows(rows, logTime)
 }
 
 func (r *rig) check(when string) {

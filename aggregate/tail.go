@@ -180,7 +180,23 @@ func (p *picker) span(start, length gridloom.Millis) bool {
 	return p.sel.To == 0 || start < p.sel.To
 }
 
-// seriesInfo lists what the states know of each series.
+// refoldUndone refolds the meters for which an undo waits: what counts instead of an edit that is
+// taken back stands in their rows alone.
+func (p *partition) refoldUndone() error {
+	var meters []string
+	for _, i := range p.disordered {
+		w := p.table.at(i).wait
+		if w != nil && slices.ContainsFunc(w.pending, func(r gridloom.Reading) bool { return r.Order.Class() == gridloom.ClassUndo }) {
+			meters = append(meters, p.table.meterName(i))
+		}
+	}
+	if meters == nil {
+		return nil
+	}
+	return p.refold(meters, nil)
+}
+
+// seriesInfo lists what the states know of each series. No undo is pending: refoldUndone.
 func (p *partition) seriesInfo() []pane.SeriesInfo {
 	out := make([]pane.SeriesInfo, 0, p.table.len())
 	for i := range uint32(p.table.len()) {

@@ -334,7 +334,12 @@ func (w *Worker) Tail(ctx context.Context, id int, sel pane.Selector) (*pane.Tai
 
 // Series lists the series of a partition with their newest readings.
 func (w *Worker) Series(ctx context.Context, id int) ([]pane.SeriesInfo, error) {
-	return ask(ctx, w, id, func(p *partition) ([]pane.SeriesInfo, error) { return p.seriesInfo(), nil })
+	return ask(ctx, w, id, func(p *partition) ([]pane.SeriesInfo, error) {
+		if err := p.refoldUndone(); err != nil {
+			return nil, err
+		}
+		return p.seriesInfo(), nil
+	})
 }
 
 // budget bounds the tails of all partitions together.

@@ -118,7 +118,7 @@ func (w *world) scatter(rng *rand.Rand, truth []gridloom.Pane, segments int) {
 // stored wherever, some both in a segment and in the tail.
 func TestReadingsAreWinners(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))
-	rows := neighbourhood(rng, 5)
+	rows := withEdits(rng, neighbourhood(rng, 5))
 	w := newWorld(t)
 	var parts [4][]gridloom.Reading
 	for _, r := range rows {
@@ -137,10 +137,8 @@ func TestReadingsAreWinners(t *testing.T) {
 	check := func(name string, got []row, asOf gridloom.Millis) {
 		t.Helper()
 		win := map[gridloom.Identity]gridloom.Reading{}
-		for _, r := range rows {
-			if asOf != 0 && r.LoggedAt > asOf {
-				continue
-			}
+		known := slices.DeleteFunc(slices.Clone(rows), func(r gridloom.Reading) bool { return asOf != 0 && r.LoggedAt > asOf })
+		for _, r := range standing(known) {
 			if old, ok := win[r.Identity()]; !ok || r.Outranks(&old) {
 				win[r.Identity()] = r
 			}
@@ -200,7 +198,8 @@ func TestReadingsFollowOneAnotherWithoutGapOrRepetition(t *testing.T) {
 
 // TestAsOfIsTheFoldOfWhatWasLoggedThen compares with the panes of the rows logged by then.
 func TestAsOfIsTheFoldOfWhatWasLoggedThen(t *testing.T) {
-	rows := neighbourhood(rand.New(rand.NewPCG(4, 4)), 4)
+	rng := rand.New(rand.NewPCG(4, 4))
+	rows := withEdits(rng, neighbourhood(rng, 4))
 	w := newWorld(t)
 	w.commit(nil, rows[:len(rows)/3])
 	w.commit([]gridloom.Pane{{Meter: "m00", Register: 0, Start: t0, Length: gridloom.DefaultWidth, N: 99, Revision: 1}}, rows[len(rows)/3:len(rows)/2])
@@ -212,7 +211,7 @@ func TestAsOfIsTheFoldOfWhatWasLoggedThen(t *testing.T) {
 			known := slices.DeleteFunc(slices.Clone(rows), func(r gridloom.Reading) bool { return r.LoggedAt > at })
 			then := newWorld(t)
 			then.logged = at
-			then.hold(foldAll(window.Defaults(), known, at-gridloom.DefaultLateness), nil)
+			then.hold(foldAll(window.Defaults(), standing(known), at-gridloom.DefaultLateness), nil)
 			want := rowsOf(t, then.serve()+"/api/v1/windows?"+wholeDay+"&step="+step)
 			got := rowsOf(t, address+"/api/v1/windows?"+wholeDay+"&step="+step+"&as_of="+at.String())
 			for _, r := range want {

@@ -8,18 +8,19 @@ import (
 
 // seriesRows gathers what merge hands out into the rows of one start of one series,
 // resolves them and hands on what counts: of each identity the winner, unless it is
-// a void; or with history every stored row once.
+// a void; or with history every stored row once, and whether it is the one that counts.
 type seriesRows struct {
 	from, to gridloom.Millis // readings that start in [from, to) are handed on
 	asOf     gridloom.Millis // rows that were logged later are left out; 0: none
 	history  bool
 	series   int // more of them are refused
-	emit     func(r *gridloom.Reading) error
+	emit     func(r *gridloom.Reading, counts bool) error
 
-	rows     []gridloom.Reading // of one series and start
-	seen     int                // series
-	meter    string             // of the last row
-	register gridloom.RegisterID
+	rows      []gridloom.Reading // of one series and start
+	competing []gridloom.Reading // memory of identity
+	seen      int                // series
+	meter     string             // of the last row
+	register  gridloom.RegisterID
 }
 
 func (s *seriesRows) take(r *gridloom.Reading, _ int32) error {
@@ -50,12 +51,40 @@ func (s *seriesRows) end() error {
 	if len(rows) > 1 {
 		rows = distinctRows(rows)
 	}
-	for i := range rows {
-		last := i+1 == len(rows) || rows[i+1].Length != rows[i].Length
-		if !s.history && (!last || rows[i].Void) {
-			continue
+	for len(rows) > 0 {
+		n := 1
+		for n < len(rows) && rows[n].Length == rows[0].Length {
+			n++
 		}
-		if err := s.emit(&rows[i]); err != nil {
+		if err := s.identity(rows[:n]); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// identity hands on what is wanted of the rows of one identity, which rise in what decides between them.
+func (s *seriesRows) identity(rows []gridloom.Reading) error {
+	if s.history {
+		s.competing = append(s.competing[:0], rows...)
+	} else {
+		s.competing = rows
+	}
+	competing := gridloom.Competing(s.competing, (*gridloom.Reading).Rank)
+	var winner *gridloom.Reading
+	if n := len(competing); n > 0 {
+		winner = &competing[n-1]
+	}
+	if !s.history {
+		if winner == nil || winner.Void {
+			return nil
+		}
+		return s.emit(winner, true)
+	}
+	for i := range rows {
+		counts := winner != nil && rows[i].Sequence == winner.Sequence && rows[i].Place == winner.Place
+		if err := s.emit(&rows[i], counts); err != nil {
 			return err
 		}
 	}

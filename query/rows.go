@@ -130,22 +130,22 @@ func readingTable(q *readingsQuery, head []field) *table {
 	})}
 	if q.history {
 		t.columns = append(t.columns, column{name: "void", kind: kindBool}, column{name: "order"}, column{name: "sequence", kind: kindInt},
-			column{name: "place", kind: kindInt}, column{name: "agent"}, column{name: "logged_at", kind: kindInstant})
+			column{name: "place", kind: kindInt}, column{name: "agent"}, column{name: "logged_at", kind: kindInstant}, column{name: "counts", kind: kindBool})
 	}
 	return t
 }
 
 // readingRows returns the function that writes readings as rows of readingTable.
-func readingRows(q *readingsQuery, enc encoder) func(r *gridloom.Reading) error {
+func readingRows(q *readingsQuery, enc encoder) func(r *gridloom.Reading, counts bool) error {
 	var cells []cell
 	at := newLocal(q.zone, calendarStep{}.layout())
-	return func(r *gridloom.Reading) error {
+	return func(r *gridloom.Reading, counts bool) error {
 		cells = at.append(append(cells[:0],
 			text(r.Meter), text(r.Register.Info().Alias), text(q.unitOf(r.Register)), instant(r.Start), when(r.Length > 0, int64(r.Length))), r.Start)
 		cells = append(cells,
 			when(!r.Void, r.Value), quality(r.Quality), textOrNull(r.Serial))
 		if q.history {
-			cells = append(cells, truth(r.Void), text(r.Order.String()), number(int64(r.Sequence)), number(r.Place), textOrNull(r.Agent), instant(r.LoggedAt))
+			cells = append(cells, truth(r.Void), text(r.Order.String()), number(int64(r.Sequence)), number(r.Place), textOrNull(r.Agent), instant(r.LoggedAt), truth(counts))
 		}
 		return enc.row(cells)
 	}

@@ -12,10 +12,10 @@ import (
 //   - Folded: r is in order, that is, it starts after every reading seen (an interval:
 //     at or after every end seen).
 //   - Duplicate: it has the identity of the newest reading, says the same and does not
-//     have a higher order.
+//     have a higher order, and no edit is what it repeats.
 //   - Ranked: it has the identity of the newest reading and changes no pane, because it
-//     says the same with a higher order, or says something else with a lower one.
-//   - Disorder: anything else, and a counter's reading that decides what those before it
+//     says the same with a higher order or as an edit does, or says something else with a lower one.
+//   - Disorder: anything else, a row that undoes an edit, and a counter's reading that decides what those before it
 //     were. The panes of s stay as they are until the series is
 //     refolded; if r wins over the newest reading, Last tells r from now on, so that
 //     what is added before the refold is judged against it.
@@ -27,6 +27,9 @@ func (c *Config) Add(k gridloom.Kind, s *State, r *Reading) Outcome {
 	}
 	s.level()
 	s.cur.flags &^= steady
+	if r.Order.Class() == gridloom.ClassUndo {
+		return Disorder // what counts now only the other rows of its identity can tell
+	}
 	if r.Start < s.next {
 		return s.rank(k, r)
 	}
@@ -58,8 +61,9 @@ func (s *State) rank(k gridloom.Kind, r *Reading) Outcome {
 		return Disorder
 	}
 	if r.Void == n.void && (r.Void || r.Value == n.value) && r.Quality == n.quality {
-		if r.Order > s.order {
-			s.order = r.Order
+		// An edit may be undone, and then what repeats it counts by itself.
+		if r.Order > s.order || s.order.Class() >= gridloom.ClassEdit {
+			s.order = max(s.order, r.Order)
 			return Ranked
 		}
 		return Duplicate

@@ -57,11 +57,14 @@ func (a *keeper) add(r window.Reading) {
 	a.rows = append(a.rows, r)
 }
 
-// repeats reports whether the winner of r's identity says what r says, with no lower order.
+// repeats reports whether the winner of r's identity, edits apart, says what r says, with no lower order.
 func (a *keeper) repeats(r *window.Reading) bool {
+	if r.Order.Class() >= gridloom.ClassEdit {
+		return false
+	}
 	var best *window.Reading
 	for i := range a.rows {
-		if o := &a.rows[i]; o.Start == r.Start && o.Length == r.Length && (best == nil || beats(*o, *best)) {
+		if o := &a.rows[i]; o.Order.Class() < gridloom.ClassEdit && o.Start == r.Start && o.Length == r.Length && (best == nil || beats(*o, *best)) {
 			best = o
 		}
 	}

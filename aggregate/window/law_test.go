@@ -234,6 +234,9 @@ func TestLiveSeriesIsWhatTheDefinitionSays(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 400+uint64(k)))
 			c := randomConfig(rng)
 			rows := liveLog(rng, c, k, 5+rng.IntN(30))
+			if seed%2 == 1 {
+				rows = edited(rng, k, rows)
+			}
 			a := newKeeper(t, c, k, rng)
 			behind := gridloom.Millis(rng.IntN(3)) * 10 * gridloom.Minute
 			for i, r := range rows {
@@ -244,7 +247,7 @@ func TestLiveSeriesIsWhatTheDefinitionSays(t *testing.T) {
 				if rng.IntN(4) == 0 {
 					a.crash()
 				}
-				if rng.IntN(2) == 0 {
+				if rng.IntN(2) == 0 || amidUndo(rows[:i+1], rows[i+1:]) {
 					continue
 				}
 				got := a.view()
@@ -279,7 +282,7 @@ func (a *keeper) run(rows []window.Reading, look func(n int)) {
 		if a.rng.IntN(8) == 0 {
 			a.settle()
 		}
-		if a.rng.IntN(12) == 0 {
+		if a.rng.IntN(12) == 0 && !amidUndo(rows[:i+1], rows[i+1:]) {
 			look(i + 1)
 		}
 	}
@@ -304,6 +307,9 @@ func TestPanesAreWhatTheDefinitionSays(t *testing.T) {
 			}
 			arrange(rng, rows)
 			stamp(rng, rows)
+			if seed%2 == 1 {
+				rows = edited(rng, k, rows)
+			}
 			a := newKeeper(t, c, k, rng)
 			a.run(rows, func(n int) {
 				got := a.view()

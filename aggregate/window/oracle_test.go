@@ -57,6 +57,7 @@ func beats(a, b window.Reading) bool {
 // winners returns, by start and length, what each identity says; LoggedAt is when it was first said.
 func winners(k gridloom.Kind, rows []window.Reading) []window.Reading {
 	type identity struct{ start, length gridloom.Millis }
+	rows = competing(rows)
 	best := map[identity]window.Reading{}
 	for _, r := range rows {
 		id := identity{r.Start, r.Length}

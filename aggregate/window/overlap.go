@@ -15,7 +15,10 @@ func (c *Config) refoldIntervals(s *State, reach []span, rows []Reading) {
 	}
 	for len(rows) > 0 {
 		var r Reading
-		r, rows = resolve(gridloom.Interval, rows)
+		var ok bool
+		if r, rows, ok = resolve(gridloom.Interval, rows); !ok {
+			continue
+		}
 		s.see(gridloom.Interval, &r)
 		end = max(end, s.next)
 		if r.Void {

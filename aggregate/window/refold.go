@@ -12,8 +12,8 @@ import (
 // Refold returns the state of a series from a stored carry and all its raw rows from
 // there on. bound is the start of the pane that the carry was stored with, or Bound
 // and Carry of a State; MinInt64 and an empty carry mean the beginning. rows are all
-// raw rows with Start >= bound, in any order: losers, voids and duplicates included.
-// It may sort them.
+// raw rows with Start >= bound, in any order: losers, voids, duplicates, undone rows and undos
+// included. It may sort them, and drop those that do not compete.
 //
 // Close and Open then emit every pane from bound on; EmptyPane tells what to do with
 // a stored one that is not among them. A carry that is not readable or does not fit
@@ -43,7 +43,10 @@ func (c *Config) Refold(k gridloom.Kind, bound gridloom.Millis, carry []byte, ro
 	winners := rows[:0] // never overtakes what is read
 	for len(rows) > 0 {
 		var r Reading
-		r, rows = resolve(k, rows)
+		var ok bool
+		if r, rows, ok = resolve(k, rows); !ok {
+			continue
+		}
 		s.see(k, &r)
 		switch {
 		case r.Void:
@@ -101,18 +104,23 @@ func sortRows(k gridloom.Kind, rows []Reading) {
 // resolve returns what the first identity of sorted rows says, and the rows after it:
 // the value of the row that wins with the order of that, but the arrival and serial
 // of the first row that said the same. A repetition raises the rank of what was said and
-// makes it neither later nor another device's.
-func resolve(k gridloom.Kind, rows []Reading) (Reading, []Reading) {
+// makes it neither later nor another device's. ok is false if no row competes, as all of them were undone:
+// then it is as if none of them had come.
+func resolve(k gridloom.Kind, rows []Reading) (r Reading, rest []Reading, ok bool) {
 	n := 1
 	for n < len(rows) && rows[n].Start == rows[0].Start && (k != gridloom.Interval || rows[n].Length == rows[0].Length) {
 		n++
 	}
-	if n == 1 {
-		return rows[0], rows[1:]
+	rows, rest = rows[:n], rows[n:]
+	if n == 1 && rows[0].Order.Class() != gridloom.ClassUndo {
+		return rows[0], rest, true
+	}
+	if rows = gridloom.Competing(rows, (*Reading).rank); len(rows) == 0 {
+		return Reading{}, rest, false
 	}
 	win := 0
-	for i := 1; i < n; i++ {
-		if rows[i].outranks(&rows[win]) {
+	for i := 1; i < len(rows); i++ {
+		if rows[i].rank().Outranks(rows[win].rank()) {
 			win = i
 		}
 	}
@@ -120,7 +128,7 @@ func resolve(k gridloom.Kind, rows []Reading) (Reading, []Reading) {
 	for !rows[first].says(&rows[win]) {
 		first++
 	}
-	r := rows[first]
+	r = rows[first]
 	r.Order = rows[win].Order
-	return r, rows[n:]
+	return r, rest, true
 }

@@ -52,6 +52,7 @@ func TestTranscripts(t *testing.T) {
 func TestExamplesOfThePages(t *testing.T) {
 	examples(t, "../../docs/SEMANTICS.md", 10)
 	examples(t, "../../docs/registers.md", 9)
+	examples(t, "../../docs/editing.md", 1)
 }
 
 func examples(t *testing.T, page string, least int) {
@@ -152,7 +153,11 @@ func (s *script) play(f []string) {
 		s.a = newKeeper(s.t, s.c, k, rand.New(rand.NewPCG(1, 1)))
 	case "show": // carry: mark panes that hold one
 		s.show = args[0]
-	case "add": // TIME VALUE [length=30m] [order=9] [quality=TEST] [serial=X] [logged=TIME]
+	case "undo": // SEQUENCE TIME [length= logged=]: the reading of that time in the edit with that place in the log
+		n, err := strconv.ParseUint(args[0], 10, 64)
+		s.must(err)
+		s.add(window.Reading{Start: s.time(args[1]), Void: true, Order: gridloom.NewUndo(n)}, opt)
+	case "add": // TIME VALUE [length=30m] [order=9|edit] [quality=TEST] [serial=X] [logged=TIME]
 		s.add(window.Reading{Start: s.time(args[0]), Value: s.value(args[1])}, opt)
 	case "flood": // TIME VALUE COUNT, a millisecond apart
 		n, err := strconv.Atoi(args[2])
@@ -190,7 +195,11 @@ func (s *script) play(f []string) {
 		if i.Void {
 			v = "void"
 		}
-		fmt.Fprintf(s.out, "  %s %s order %d\n", clock(i.Start), v, i.Order)
+		order := fmt.Sprint(uint64(i.Order))
+		if i.Order.Class() == gridloom.ClassEdit {
+			order = "edit"
+		}
+		fmt.Fprintf(s.out, "  %s %s order %s\n", clock(i.Start), v, order)
 	case "crash": // encode and decode the state
 		s.a.crash()
 	case "holds": // how many panes the state holds that were not emitted, and its bound
@@ -215,7 +224,9 @@ func (s *script) add(r window.Reading, opt map[string]string) {
 		s.at = s.time(v)
 	}
 	r.LoggedAt = s.at
-	if v := opt["order"]; v != "" {
+	if v := opt["order"]; v == "edit" {
+		r.Order = gridloom.NewOrder(gridloom.ClassEdit, 0, 0)
+	} else if v != "" {
 		n, err := strconv.Atoi(v)
 		s.must(err)
 		r.Order = gridloom.Order(n)

@@ -67,15 +67,9 @@ func (r *Reading) says(o *Reading) bool {
 	return r.Void == o.Void && (r.Void || r.Value == o.Value) && r.Quality == o.Quality
 }
 
-// outranks reports whether r wins over o, a row of the same identity.
-func (r *Reading) outranks(o *Reading) bool {
-	if r.Order != o.Order {
-		return r.Order > o.Order
-	}
-	if r.Sequence != o.Sequence {
-		return r.Sequence > o.Sequence
-	}
-	return r.Place > o.Place
+// rank returns what decides between r and other rows of its identity.
+func (r *Reading) rank() gridloom.Rank {
+	return gridloom.Rank{Order: r.Order, Sequence: r.Sequence, Place: r.Place}
 }
 
 // span returns how long r speaks for as an interval. A length that ingest would
