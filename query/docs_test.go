@@ -96,6 +96,46 @@ func TestExamplesOfTheAPIPage(t *testing.T) {
 	}
 }
 
+// editExample is a request of docs/editing.md, with a body if it makes an edit, and the answer that stands below it.
+var editExample = regexp.MustCompile("(?s)```sh\ncurl -s 'http://localhost:8080([^']*)'(?: --json '([^']*)')?\n```\n```json\n(.*?)```")
+
+// TestExamplesOfTheEditingPage plays them one after the other.
+func TestExamplesOfTheEditingPage(t *testing.T) {
+	const path = "../docs/editing.md"
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := docsWorld(t)
+	w.cfg.Generation, w.cfg.Log, w.sequence = 1, w, 1000
+	address := w.serve()
+	found := 0
+	fresh := editExample.ReplaceAllFunc(page, func(b []byte) []byte {
+		found++
+		m := editExample.FindSubmatchIndex(b)
+		var got string
+		if m[4] >= 0 {
+			w.logged += 5 * gridloom.Minute
+			got = post(t, address+string(b[m[2]:m[3]]), string(b[m[4]:m[5]])).body
+		} else {
+			got = get(t, address+string(b[m[2]:m[3]])).body
+		}
+		return append(append(slices.Clone(b[:m[6]]), got...), "```"...)
+	})
+	if found < 4 {
+		t.Errorf("%d examples were found, want at least 4", found)
+	}
+	if *update {
+		if err := os.WriteFile(path, fresh, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(string(page), string(fresh)); diff != "" {
+		t.Errorf("docs/editing.md differs from what is answered (-page +answer); go test ./query -run EditingPage -update\n%s", diff)
+	}
+}
+
 // openAPIDocument is what the tests read of openapi.yaml.
 type openAPIDocument struct {
 	OpenAPI string `yaml:"openapi"`
@@ -160,7 +200,12 @@ func TestOpenAPIDocumentTellsWhatIsServed(t *testing.T) {
 	if _, err := r.readingsParams(); err != nil {
 		t.Fatal(err)
 	}
+	l := newParams("", t0, testLimits())
+	if _, err := l.editsParams(); err != nil {
+		t.Fatal(err)
+	}
 	for path, known := range map[string][]string{
+		"/api/v1/edits": l.known, "/api/v1/edits/{edit}": {"edit", "as_of"},
 		"/api/v1/windows": q.known, "/api/v1/readings": r.known, "/api/v1/status": {"format"}, "/api/v1/rejects": {"limit", "before", "reason", "format"},
 		"/api/v1/meters": {"register", "registers", "prefix", "after", "limit", "partial", "format"}, "/api/v1/meters/{meter}": {"meter", "format"},
 	} {
@@ -183,6 +228,7 @@ func TestOpenAPIDocumentTellsWhatIsServed(t *testing.T) {
 	zoned := selection{zone: time.UTC}
 	for schema, tb := range map[string]*table{
 		"Window": windowTable(&windowsQuery{selection: zoned}, nil), "Reading": readingTable(&readingsQuery{selection: zoned, history: true}, nil),
+		"Edit":  editTable(false),
 		"Group": groupTable(&windowsQuery{selection: zoned, group: byRegister}, nil),
 	} {
 		var have, want []string

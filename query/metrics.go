@@ -17,6 +17,9 @@ type metrics struct {
 	retries  prometheus.Counter
 	partial  prometheus.Counter
 	written  *prometheus.CounterVec
+
+	edits        *prometheus.CounterVec
+	editsRefused *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -44,7 +47,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, kind := range []wire.Kind{wire.KindRegistry, wire.KindEdit} {
 		m.written.WithLabelValues(kind.String()) // from the start on, so that a rate sees the first one
 	}
+	m.edits = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gridloom_query_edits_total", Help: "Edits that were made, by what they do.",
+	}, []string{"op"})
+	for _, op := range editOps {
+		m.edits.WithLabelValues(string(op))
+	}
+	m.editsRefused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gridloom_query_edits_refused_total", Help: "Requests to edit that were refused or failed, by the kind of the problem.",
+	}, []string{"reason"})
 	if reg != nil {
+		reg.MustRegister(m.edits, m.editsRefused)
 		reg.MustRegister(m.written, m.requests, m.seconds, m.rows, m.retries, m.partial)
 	}
 	return m

@@ -20,6 +20,7 @@ const (
 	problemNotFound    problemKind = "not-found"   // no such meter or path
 	problemEntry       problemKind = "entry"       // an entry of the registry that cannot be used
 	problemCondition   problemKind = "condition"   // If-Match or If-None-Match does not hold
+	problemConflict    problemKind = "conflict"    // what is asked for no longer fits what is there
 	problemMethod      problemKind = "method"      // a method that the path does not have
 	problemBusy        problemKind = "busy"        // too many heavy queries at once
 	problemDeadline    problemKind = "deadline"    // the answer took longer than it may
@@ -73,7 +74,7 @@ func (p *problem) Unwrap() error {
 
 var problemTitles = map[problemKind]string{
 	problemParameter: "A parameter cannot be used", problemFormat: "No such format", problemLimit: "More than one request may ask for",
-	problemGrid: "Steps would cut stored windows", problemNotFound: "Not found", problemEntry: "An entry cannot be used", problemCondition: "The condition does not hold", problemMethod: "Method not allowed", problemBusy: "Too many heavy queries at once",
+	problemGrid: "Steps would cut stored windows", problemNotFound: "Not found", problemConflict: "It no longer fits what is there", problemEntry: "An entry cannot be used", problemCondition: "The condition does not hold", problemMethod: "Method not allowed", problemBusy: "Too many heavy queries at once",
 	problemDeadline: "The answer took too long", problemUnavailable: "Not available now", problemCorrupt: "A stored file is damaged",
 	problemInternal: "Internal error",
 }

@@ -55,12 +55,18 @@ func (s *Server) partitionOfKey(key string) int {
 // sorted by key and as the log has them: what manifests list and owners hold on top. With partial, what silent owners hold is
 // left out.
 func (s *Server) records(ctx context.Context, kind pane.Kind, keys []string, asOf gridloom.Millis, partial bool) (list []pane.Record, silent bool, err error) {
-	snaps, err := s.snapshots(ctx, pane.Selector{Keys: keys, Only: kind}, partial)
+	return s.recordsAfter(ctx, kind, keys, 0, asOf, partial)
+}
+
+// recordsAfter is records for those that come after a place in the log.
+func (s *Server) recordsAfter(ctx context.Context, kind pane.Kind, keys []string, after uint64, asOf gridloom.Millis, partial bool) (list []pane.Record, silent bool, err error) {
+	sel := pane.Selector{Keys: keys, After: after, Only: kind}
+	snaps, err := s.snapshots(ctx, sel, partial)
 	if err != nil {
 		return nil, false, err
 	}
 	for _, snap := range snaps {
-		if list, err = s.recordsOf(ctx, snap, pane.Selector{Keys: keys, Only: kind}, list); err != nil {
+		if list, err = s.recordsOf(ctx, snap, sel, list); err != nil {
 			return nil, false, err
 		}
 	}

@@ -74,6 +74,11 @@ func (w *world) Append(_ context.Context, p int, frame []byte) (uint64, error) {
 	for i, r := range list {
 		w.holdRecords(kind, pane.Record{Key: r.Key, Sequence: w.sequence, Place: uint32(i), LoggedAt: w.logged, Body: slices.Clone(r.Body)})
 	}
+	for i := range c.Len() {
+		r := c.Reading(i)
+		r.Sequence, r.Place, r.LoggedAt = w.sequence, uint32(i), w.logged
+		w.hold(nil, []gridloom.Reading{r})
+	}
 	return w.sequence, nil
 }
 

@@ -86,6 +86,7 @@ type Server struct {
 	rejects RejectLog
 	order   codeOrder
 	gate    *gate
+	editing chan struct{} // capacity 1: held while an edit is made
 	metrics *metrics
 	log     *slog.Logger
 }
@@ -107,7 +108,7 @@ func New(cfg Config, store *pane.Store, owners Owners, heads Heads, rejects Reje
 	if s.log = cfg.Logger; s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.gate = newGate(&s.limits)
+	s.gate, s.editing = newGate(&s.limits), make(chan struct{}, 1)
 	s.metrics = newMetrics(cfg.Registerer)
 	return s, nil
 }
@@ -129,6 +130,9 @@ func (s *Server) Routes() http.Handler {
 		r.Get("/readings", s.handle("readings", s.listReadings))
 		r.Get("/windows", s.handle("windows", s.listWindows))
 		r.Get("/status", s.handle("status", s.status))
+		r.Post("/edits", s.handle("edit", s.postEdit))
+		r.Get("/edits", s.handle("edits", s.listEdits))
+		r.Get("/edits/{edit}", s.handle("edits", s.oneEdit))
 		r.Get("/rejects", s.handle("rejects", s.listRejects))
 		r.Get("/openapi.yaml", s.handle("openapi", s.openAPI))
 		s.mountRegistry(r)
