@@ -101,7 +101,8 @@ func editTable(silent bool) *table {
 func editRow(a *auditEntry) []cell {
 	names := aliasesOf(a.Registers)
 	return []cell{
-		number(int64(a.id)), instant(a.loggedAt), text(a.Who), text(a.Why), text(string(a.Op)), text(a.Meter), {list: &names},
+		number(int64(a.id)), instant(a.loggedAt), text(a.Who), text(a.Why), text(string(a.Op)), text(a.Meter),
+		{list: &names},
 		text(a.From), text(a.To), number(a.Readings), when(a.Undoes != 0, int64(a.Undoes)), when(a.undoneBy != 0, int64(a.undoneBy)),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -165,7 +166,6 @@ type modelEdit struct {
 	says   map[string]string // of each reading: a value, or "" for a void
 	undone bool
 	undo   bool
-	row    row // of the audit trail
 }
 
 // TestEditsThroughTheAPI plays random edits, undos and devices against a model that knows nothing but the rules: what the
@@ -193,9 +193,7 @@ func TestEditsThroughTheAPI(t *testing.T) {
 				if e.undone || e.undo {
 					continue
 				}
-				for at, v := range e.says {
-					out[at] = v
-				}
+				maps.Copy(out, e.says)
 			}
 			for at, v := range out {
 				if v == "" {

@@ -16,10 +16,12 @@ type checker struct {
 	width   gridloom.Millis
 	bridge  gridloom.Millis
 	acked   []entry
-	unacked []entry   // may have been stored or not
-	notes   io.Writer // where the first differences are described
+	unacked []entry           // may have been stored or not
+	edits   map[string][]edit // of each meter, those that count in the end
+	notes   io.Writer         // where the first differences are described
 	noted   int
 	found   findings
+	trail   editFindings
 }
 
 // findings are what a checker counts. All but the first two must be 0.
@@ -57,6 +59,8 @@ type candidate struct {
 	others []int64 // values of unacknowledged readings that would win if they were stored
 	served int
 	got    int64
+
+	withdrawn bool // by an edit
 }
 
 type seriesKey struct {
@@ -86,6 +90,9 @@ func (c *checker) run(ctx context.Context) error {
 			mine, unacked = cut(unacked, m)
 			for _, e := range mine {
 				perhaps(group, e)
+			}
+			if err := c.overlay(m, group); err != nil {
+				return err
 			}
 		}
 		if err := c.checkMeters(ctx, meters, group); err != nil {
@@ -183,6 +190,9 @@ func (c *checker) readReadings(ctx context.Context, meters []string, from, to gr
 		want.served++
 		want.got = value
 		switch {
+		case want.withdrawn:
+			c.found.Altered++
+			c.note("withdrawn by an edit and served: %s %s %s", r.Meter, r.Register, at.start)
 		case want.served == 2:
 			c.found.Duplicated++
 			c.note("served twice: %s %s %s", r.Meter, r.Register, at.start)
@@ -201,7 +211,7 @@ func (c *checker) points(k seriesKey, spots map[spot]*candidate) []point {
 	for at, want := range spots {
 		value := want.value
 		switch {
-		case want.served == 0 && !want.sure:
+		case want.withdrawn, want.served == 0 && !want.sure:
 			continue
 		case want.served == 0:
 			c.found.Lost++

@@ -19,6 +19,7 @@ import (
 // crashReport is what gridbench crash prints; docs/benchmarks.md explains the keys.
 type crashReport struct {
 	findings
+	editFindings
 	Acknowledged int64          `json:"acknowledged"` // readings in PUBACKed messages
 	Sent         int64          `json:"sent"`
 	Kills        int            `json:"kills"`
@@ -62,6 +63,7 @@ type torment struct {
 	dir     string
 	server  *server
 	fleet   *fleet
+	editor  *editor // nil without --edits
 	rng     *rand.Rand
 	out     io.Writer // progress
 	report  crashReport
@@ -102,7 +104,10 @@ func (t *torment) open(ctx context.Context) error {
 		return err
 	}
 	t.server = &server{binary: binary, args: strings.Fields(t.cfg.serverArgs), data: filepath.Join(t.dir, "data"), haste: true, log: log}
-	t.fleet, err = newFleet(t.dir, t.cfg.connections, t.cfg.meters, t.cfg.rate, t.cfg.seed)
+	if t.fleet, err = newFleet(t.dir, t.cfg.connections, t.cfg.meters, t.cfg.rate, t.cfg.seed); err != nil || t.cfg.edits == 0 {
+		return err
+	}
+	t.editor, err = newEditor(filepath.Join(t.dir, "edits.ledger"), t.fleet.senders, t.cfg.edits, t.cfg.seed)
 	return err
 }
 
@@ -110,6 +115,9 @@ func (t *torment) close(clean bool) error {
 	err := t.server.log.Close()
 	if t.fleet != nil {
 		err = errors.Join(err, t.fleet.close())
+	}
+	if t.editor != nil {
+		err = errors.Join(err, t.editor.close())
 	}
 	if !clean {
 		t.report.Dir = t.dir
@@ -140,7 +148,10 @@ func (t *torment) run(ctx context.Context) error {
 	}
 	t.report.Acknowledged, t.report.Sent = t.fleet.counts()
 	fmt.Fprintf(t.out, "%d readings acknowledged; checking\n", t.report.Acknowledged)
-	t.report.findings, err = t.fleet.check(ctx, l.http, t.report.Acknowledged, t.out)
+	t.report.findings, err = t.fleet.check(ctx, l.http, t.report.Acknowledged, t.editor, t.out)
+	if t.editor != nil {
+		t.report.editFindings = t.editor.found
+	}
 	return err
 }
 
@@ -229,6 +240,9 @@ func (t *torment) live(ctx context.Context, l *life, b blow) error {
 	for _, s := range t.fleet.senders {
 		g.Go(func() error { return s.session(gctx, l.mqtt, false) })
 	}
+	if t.editor != nil {
+		g.Go(func() error { return t.editor.session(gctx, l.http) })
+	}
 	if b.point == "" || b.stop {
 		l.await(gctx, t.randomDelay())
 	}
@@ -287,6 +301,8 @@ func (t *torment) start(ctx context.Context, fault string) (*life, error) {
 	return l, err
 }
 
+func (r *crashReport) clean() bool { return r.findings.clean() && r.editFindings.clean() }
+
 // verdict is errFound for a run that shows a fault, and an error for one that shows less than it should.
 func (r *crashReport) verdict(cfg *crashConfig) error {
 	const enough = 10 // kills in claims and in commits, of a run of 60 or more
@@ -306,8 +322,9 @@ func (r *crashReport) print(w io.Writer) error {
 	text := fmt.Appendf(nil, `%d kills (%d in commits, %d in claims, %d in compaction and sweep), slowest restart %.0f ms, %.0f s, seed %d
   %d readings acknowledged of %d sent; %d identities and %d windows checked
   lost %d, duplicated %d, altered %d, unsent %d, wrong_panes %d; unclean stops %d
+  %d edits in the audit trail, %d of them unanswered; lost %d, duplicated %d, altered %d
 `, r.Kills, r.CommitKills, r.ClaimKills, r.UpkeepKills, r.RestartMsMax, r.Seconds, r.Seed,
-		r.Acknowledged, r.Sent, r.Readings, r.Panes, r.Lost, r.Duplicated, r.Altered, r.Unsent, r.WrongPanes, r.UncleanStops)
+		r.Acknowledged, r.Sent, r.Readings, r.Panes, r.Lost, r.Duplicated, r.Altered, r.Unsent, r.WrongPanes, r.UncleanStops, r.Edits, r.EditsUnanswered, r.EditsLost, r.EditsDuplicated, r.EditsAltered)
 	points := make([]string, 0, len(r.KillsByPoint))
 	for p, n := range r.KillsByPoint {
 		points = append(points, fmt.Sprintf("%s %d", p, n))

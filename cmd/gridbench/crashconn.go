@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type sender struct {
 	ids     map[uint16]*message // in flight on the present connection
 	acked   int64               // readings, a repeated one each time
 	sent    int64               // the same
+	recent  []entry             // acknowledged, the latest
 	waits   histogram           // from a batch's first PUBLISH to its PUBACK, since takeWaits
 	wake    chan struct{}       // capacity 1: "a place came free"
 }
@@ -236,7 +238,9 @@ func (s *sender) note(ids []uint16) error {
 	s.pending = kept
 	for _, es := range batches {
 		s.acked += int64(len(es))
+		s.recent = append(s.recent, es[:min(len(es), keepAcknowledged)]...)
 	}
+	s.recent = slices.Delete(s.recent, 0, max(0, len(s.recent)-keepAcknowledged))
 	select {
 	case s.wake <- struct{}{}:
 	default:

@@ -12,6 +12,7 @@ import (
 type crashConfig struct {
 	kills            int
 	rate             int // readings per second over all connections
+	edits            int // per second
 	minKill, maxKill time.Duration
 	seed             uint64
 	server           string // path of the gridloom binary; "": built
@@ -39,6 +40,7 @@ func crashFlags(c *crashConfig) *flag.FlagSet {
 	fs := flag.NewFlagSet("gridbench crash", flag.ContinueOnError)
 	fs.IntVar(&c.kills, "kills", 100, "how often to kill the server")
 	fs.IntVar(&c.rate, "rate", 20_000, "readings per second over all connections")
+	fs.IntVar(&c.edits, "edits", 50, "edits per second over the REST API, 0 for none; not with --roles")
 	fs.DurationVar(&c.minKill, "min-kill", 50*time.Millisecond, "earliest random kill after serving began")
 	fs.DurationVar(&c.maxKill, "max-kill", 2*time.Second, "latest random kill")
 	fs.Uint64Var(&c.seed, "seed", 0, "seed of kills and readings; 0: a new one, which is printed")
@@ -91,8 +93,8 @@ func parseCrash(args []string, stderr io.Writer) (*crashConfig, error) {
 	if c.seed == 0 {
 		c.seed = rand.Uint64()
 	}
-	if c.kills < 0 || c.rate < 1 || c.connections < 1 || c.meters < 1 || c.minKill < 0 || c.maxKill < c.minKill {
-		return nil, errors.New("--kills, --rate, --connections, --meters, --min-kill, --max-kill: want positive ones, and --max-kill not below --min-kill")
+	if c.kills < 0 || c.rate < 1 || c.edits < 0 || c.edits > 1000 || c.connections < 1 || c.meters < 1 || c.minKill < 0 || c.maxKill < c.minKill {
+		return nil, errors.New("--kills, --rate, --edits (at most 1000), --connections, --meters, --min-kill, --max-kill: want positive ones, and --max-kill not below --min-kill")
 	}
 	return &c, c.validateCluster()
 }

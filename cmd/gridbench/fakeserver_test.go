@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +31,8 @@ type fakeServer struct {
 	readings map[seriesKey]map[spot]entry // the winners
 	breakUp  int                          // close the connection after so many messages, before their PUBACK; 0: never
 
+	trail []servedEdit // oldest first
+
 	// faults, asked for every row that is served
 	spoilReading func(r *map[string]any) (copies int)
 	spoilWindow  func(r *map[string]any) (copies int)
@@ -45,6 +48,16 @@ func newFakeServer(t *testing.T) *fakeServer {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/readings", f.serveReadings)
 	mux.HandleFunc("GET /api/v1/windows", f.serveWindows)
+	mux.HandleFunc("GET /api/v1/edits", func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		before, _ := strconv.ParseUint(r.FormValue("before"), 10, 64)
+		for _, e := range slices.Backward(f.trail) {
+			if before == 0 || e.Edit < before {
+				writeCopies(w, map[string]any{"edit": e.Edit, "why": e.Why, "meter": e.Meter, "readings": e.Readings, "undoes": e.Undoes, "undone_by": e.UndoneBy}, nil)
+			}
+		}
+	})
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `{"partitions":[{"state":"running","lag":0,"next_seq":7,"committed_seq":7}]}`)
 	})

@@ -100,7 +100,8 @@ func (f *fleet) drain(ctx context.Context, at func(i int) string) error {
 const checkPatience = time.Minute
 
 // check compares the ledgers with what the server at http serves.
-func (f *fleet) check(ctx context.Context, http string, acknowledged int64, notes io.Writer) (findings, error) {
+// ed may be nil.
+func (f *fleet) check(ctx context.Context, http string, acknowledged int64, ed *editor, notes io.Writer) (findings, error) {
 	c := checker{api: newAPI(http), width: gridloom.DefaultWidth, bridge: gridloom.DefaultBridge, notes: notes}
 	defer c.api.close()
 	names := map[string]string{}
@@ -114,7 +115,22 @@ func (f *fleet) check(ctx context.Context, http string, acknowledged int64, note
 		return c.found, fmt.Errorf("the ledgers hold %d readings, and %d were acknowledged", len(c.acked), acknowledged)
 	}
 	c.api.patience = checkPatience
+	if ed != nil {
+		answered, err := readEdits(ed.file.Name())
+		if err == nil && int64(len(answered)) != ed.answered {
+			err = fmt.Errorf("the ledger holds %d edits, and %d were answered", len(answered), ed.answered)
+		}
+		if err == nil {
+			err = c.settleEdits(ctx, answered, ed.unanswered)
+		}
+		if err != nil {
+			return c.found, err
+		}
+	}
 	err := c.run(ctx)
+	if ed != nil {
+		ed.found = c.trail
+	}
 	if c.api.repeated > 0 {
 		fmt.Fprintf(notes, "  %d questions were answered with 503 and asked again\n", c.api.repeated)
 	}

@@ -12,7 +12,8 @@
 // every shape (traffic.go, crashconn.go), keeps an fsynced ledger of what was
 // acknowledged (ledger.go), kills the server again and again, and has a checker
 // (check.go) compare every acknowledged reading and every window (expect.go, expectcounter.go)
-// with what the REST API (rest.go) serves. The checker shares no code with
+// with what the REST API (rest.go) serves. Meanwhile edits.go edits and undoes what was acknowledged; editcheck.go
+// knows what stands then. The checker shares no code with
 // ingest or aggregate: it could not find a mistake that it makes too.
 //
 // With --roles it does so to a nats-server and role processes (cluster.go, ordeal.go):

@@ -149,7 +149,7 @@ func (o *ordeal) live(ctx context.Context, torment func(context.Context) error) 
 	}
 	o.report.Acknowledged, o.report.Sent = o.fleet.counts()
 	fmt.Fprintf(o.out, "%d readings acknowledged; checking\n", o.report.Acknowledged)
-	o.report.findings, err = o.fleet.check(ctx, o.cluster.http(), o.report.Acknowledged, o.out)
+	o.report.findings, err = o.fleet.check(ctx, o.cluster.http(), o.report.Acknowledged, nil, o.out)
 	return err
 }
 
