@@ -13,7 +13,8 @@ import (
 // view is what a query makes of an owner's answer: stored panes and readings under the tail's.
 type view struct {
 	panes    map[paneAt]gridloom.Pane
-	readings map[gridloom.Identity]gridloom.Reading
+	held     map[gridloom.Identity][]gridloom.Reading
+	readings map[gridloom.Identity]gridloom.Reading // of held those that count
 	rows     map[rowAt]bool
 	twice    *gridloom.Reading // a row of the log that stands in it twice
 	bounds   pane.Bounds
@@ -108,7 +109,7 @@ func (q *slowQuery) finish(w *world) {
 
 // viewOf reads the manifest of an answer's head and puts the answer on top.
 func (w *world) viewOf(t *pane.Tail, sel pane.Selector) (*view, error) {
-	v := &view{map[paneAt]gridloom.Pane{}, map[gridloom.Identity]gridloom.Reading{}, map[rowAt]bool{}, nil, t.Bounds, map[rowAt]bool{}}
+	v := &view{map[paneAt]gridloom.Pane{}, map[gridloom.Identity][]gridloom.Reading{}, map[gridloom.Identity]gridloom.Reading{}, map[rowAt]bool{}, nil, t.Bounds, map[rowAt]bool{}}
 	if t.Head.Manifest.Path != "" {
 		m, err := w.reader.ReadManifest(w.ctx, t.Head.Manifest)
 		if err != nil {
@@ -147,6 +148,11 @@ func (w *world) viewOf(t *pane.Tail, sel pane.Selector) (*view, error) {
 	for i := range t.Readings {
 		v.reading(&t.Readings[i])
 	}
+	for id, rows := range v.held {
+		if r, ok := winner(rows); ok {
+			v.readings[id] = r
+		}
+	}
 	maps.DeleteFunc(v.panes, func(k paneAt, _ gridloom.Pane) bool { return !v.tells(k) })
 	return v, nil
 }
@@ -169,9 +175,7 @@ func (v *view) reading(r *gridloom.Reading) {
 		v.twice = &kept
 	}
 	v.rows[at] = true
-	if old, ok := v.readings[r.Identity()]; !ok || r.Outranks(&old) {
-		v.readings[r.Identity()] = *r
-	}
+	v.held[r.Identity()] = append(v.held[r.Identity()], *r)
 }
 
 // compare compares a view of a partition, or of one of its meters, with the ledger.
@@ -223,7 +227,13 @@ func (w *world) compareReadings(partition int, s gridloom.Series, v *view) (n in
 			continue
 		}
 		seen[id] = true
-		want := t.winners[id]
+		want, counts := winner(t.held[id])
+		if !counts {
+			if got, ok := v.readings[id]; ok {
+				w.fail("partition %d answers %s, which was undone", partition, told(&got))
+			}
+			continue
+		}
 		if got, ok := v.readings[id]; !ok || !got.SameValue(&want) || got.Order != want.Order {
 			w.fail("partition %d answers %s, the log has held %s", partition, told(&got), told(&want))
 		}
@@ -240,7 +250,7 @@ func (w *world) comparePanes(partition int, s gridloom.Series, v *view) (n int) 
 		at := rowAt{r.Sequence, r.Place}
 		return t.expired[at] || v.expired[at]
 	})
-	worldWindow.Fold(s.Register.Info().Kind, rows, t.logTime-worldWindow.Lateness, func(want *gridloom.Pane) {
+	worldWindow.Fold(s.Register.Info().Kind, standing(rows), t.logTime-worldWindow.Lateness, func(want *gridloom.Pane) {
 		if !v.tells(paneAt{s, want.Start}) {
 			return
 		}

@@ -13,6 +13,8 @@
 // was. Nothing depends on a clock, a map's order or a goroutine, so a seed repeats itself
 // to the byte.
 //
+// People edit what devices have said, and undo that (editor_test.go).
+//
 // In one world of three readings are kept for a day only, and days pass.
 //
 // check_test.go compares what a query sees with a fold of everything that the log ever

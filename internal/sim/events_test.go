@@ -14,6 +14,7 @@ var kinds = []struct {
 	{"time passes", 60, timePasses},
 	{"a clock is set", 3, aClockIsSet},
 	{"a device reads", 110, aDeviceReads},
+	{"a person edits", 14, aPersonEdits},
 	{"a device connects", 60, aDeviceConnects},
 	{"a device publishes", 160, aDevicePublishes},
 	{"a packet arrives", 160, aPacketArrives},

@@ -24,10 +24,10 @@ type truth struct {
 	logTime gridloom.Millis
 	series  []gridloom.Series
 	rows    map[gridloom.Series][]window.Reading
-	winners map[gridloom.Identity]gridloom.Reading
-	expired map[rowAt]bool // rows that a commit has declared expired
-	bounds  pane.Bounds    // of the last commit
-	logged  uint64         // rows
+	held    map[gridloom.Identity][]gridloom.Reading // the same, by identity
+	expired map[rowAt]bool                           // rows that a commit has declared expired
+	bounds  pane.Bounds                              // of the last commit
+	logged  uint64                                   // rows
 
 	promised map[gridloom.Identity]gridloom.Order
 	ids      []gridloom.Identity // of promised
@@ -38,7 +38,7 @@ func (l *ledger) open(w *world) {
 	for p := range l.parts {
 		l.parts[p] = truth{
 			rows:     map[gridloom.Series][]window.Reading{},
-			winners:  map[gridloom.Identity]gridloom.Reading{},
+			held:     map[gridloom.Identity][]gridloom.Reading{},
 			expired:  map[rowAt]bool{},
 			promised: map[gridloom.Identity]gridloom.Order{},
 		}
@@ -78,9 +78,7 @@ func (l *ledger) logged(partition int, f *aggregate.Frame) {
 			Start: r.Start, Length: r.Length, Value: r.Value, Void: r.Void, Quality: r.Quality, Order: r.Order,
 			Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt, Serial: r.Serial,
 		})
-		if old, ok := t.winners[r.Identity()]; !ok || r.Outranks(&old) {
-			t.winners[r.Identity()] = r
-		}
+		t.held[r.Identity()] = append(t.held[r.Identity()], r)
 	}
 }
 
@@ -96,7 +94,7 @@ func (l *ledger) committed(h *gridloom.Head) {
 		l.w.fail("retention of partition %d goes from %+v to %+v at %s", h.Partition, t.bounds, b, h.LogTime)
 	}
 	t.bounds = b
-	const newest = 3 // segments of one commit: readings, panes, expired readings
+	const newest = 3 // segments of one commit: readings, panes, expired readings; edits have no records here
 	for _, g := range m.Recent[max(0, len(m.Recent)-newest):] {
 		if g.Kind != pane.KindExpired {
 			continue
@@ -133,7 +131,7 @@ func (l *ledger) checkCounts(h *gridloom.Head) {
 func (l *ledger) promise(r *gridloom.Reading) {
 	t := &l.parts[gridloom.PartitionOf(r.Meter, partitions)]
 	id := r.Identity()
-	if won, ok := t.winners[id]; !ok || won.Order < r.Order {
+	if !slices.ContainsFunc(t.held[id], func(s gridloom.Reading) bool { return !byPerson(s.Order) && s.Order >= r.Order }) {
 		l.w.stats.Lost++
 		l.w.fail("%s is acknowledged, and the log does not have it", told(r))
 	}

@@ -88,7 +88,7 @@ func TestSeeds(t *testing.T) {
 	for what, n := range map[string]int{
 		"promises": sum.Promised, "commits": sum.Commits, "merges": sum.Merges, "swept files": sum.Swept, "claims": sum.Claims, "fenced owners": sum.Fenced, "crashes": sum.Crashes,
 		"lost connections": sum.Losses, "ambiguous writes": sum.Ambiguous, "late messages": sum.Late, "stale reads": sum.Stale,
-		"answers": sum.Answers, "rejects": sum.Refused,
+		"answers": sum.Answers, "rejects": sum.Refused, "edits": sum.Edits, "undos": sum.Undos,
 		"bounds of retention": 3 * sum.Retained, "expired readings": 3 * sum.Expired, // in one world of three
 	} {
 		if uint64(n) < seeds {

@@ -49,6 +49,7 @@ type world struct {
 	reader   *pane.Store // of queries
 	stations []*station
 	bridges  []*bridge
+	edits    []madeEdit // not undone
 	owners   []*owner
 }
 
@@ -57,8 +58,8 @@ type rates struct{ log, heads, blobs, disk, stale, crash, delay int }
 
 // stats says what a world has been through: a run that never crashed proves nothing.
 type stats struct {
-	Promised, Frames, Readings, Commits, Merges, Swept, Retained, Expired, Claims, Fenced, Crashes, Losses, Ambiguous, Late, Stale, Answers, Refused int
-	Lost, Duplicated                                                                                                                                 int
+	Promised, Frames, Readings, Commits, Merges, Swept, Retained, Expired, Claims, Fenced, Crashes, Losses, Ambiguous, Late, Stale, Answers, Refused, Edits, Undos int
+	Lost, Duplicated                                                                                                                                               int
 }
 
 func (s *stats) add(o *stats) {
@@ -79,6 +80,8 @@ func (s *stats) add(o *stats) {
 	s.Stale += o.Stale
 	s.Answers += o.Answers
 	s.Refused += o.Refused
+	s.Edits += o.Edits
+	s.Undos += o.Undos
 	s.Lost += o.Lost
 	s.Duplicated += o.Duplicated
 }
