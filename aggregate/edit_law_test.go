@@ -263,3 +263,43 @@ func foldRows(rows []gridloom.Reading, logTime gridloom.Millis) map[string]gridl
 	}
 	return out
 }
+
+// TestSeriesTellsWhatCountsAfterAnUndo: the list of meters shows the newest reading that counts, though
+// nobody has asked for anything else since the undo came.
+func TestSeriesTellsWhatCountsAfterAnUndo(t *testing.T) {
+	const t0 = gridloom.Millis(1_770_000_000_000)
+	r := newRig(t, t0+gridloom.Hour)
+	r.start(func(c *Config) { c.CommitEvery = 0 })
+	defer r.stop()
+	power, _ := gridloom.RegisterByName("power_import")
+	tell := func(kind wire.Kind, order gridloom.Order, start gridloom.Millis, value int64) uint64 {
+		var c wire.Columns
+		c.Reset()
+		_, undoes := order.Undoes()
+		c.AppendReading(&gridloom.Reading{Meter: "m", Register: power, Start: start, Value: value, Void: undoes, Order: order})
+		seq, err := r.log.Append(t.Context(), 0, wire.AppendFrame(nil, wire.FrameInfo{Kind: kind, Generation: 1}, &c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seq
+	}
+	last := func(at gridloom.Millis, want int64) {
+		t.Helper()
+		list, err := r.worker.Series(t.Context(), 0)
+		if err != nil || len(list) != 1 || list[0].LastAt != at || list[0].LastValue != want || list[0].LastVoid {
+			t.Errorf("Series = %+v, %v; want %d at %s", list, err, want, at)
+		}
+	}
+	device := func(seq uint32) gridloom.Order { return gridloom.NewOrder(gridloom.ClassDevice, 1, seq) }
+	edit := gridloom.NewOrder(gridloom.ClassEdit, 0, 0)
+	tell(wire.KindReadings, device(1), t0, 100)
+	first := tell(wire.KindEdit, edit, t0, 500)
+	tell(wire.KindReadings, device(2), t0, 120)
+	last(t0, 500)
+	ahead := tell(wire.KindEdit, edit, t0+gridloom.Minute, 700)
+	last(t0+gridloom.Minute, 700)
+	tell(wire.KindEdit, gridloom.NewUndo(ahead), t0+gridloom.Minute, 0)
+	last(t0, 500)
+	tell(wire.KindEdit, gridloom.NewUndo(first), t0, 0)
+	last(t0, 120)
+}

@@ -56,6 +56,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.editsRefused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gridloom_query_edits_refused_total", Help: "Requests to edit that were refused or failed, by the kind of the problem.",
 	}, []string{"reason"})
+	for _, kind := range []problemKind{problemParameter, problemFormat, problemLimit, problemNotFound, problemConflict, problemBusy, problemDeadline, problemUnavailable, problemCorrupt, problemInternal} {
+		m.editsRefused.WithLabelValues(string(kind))
+	}
 	if reg != nil {
 		reg.MustRegister(m.edits, m.editsRefused)
 		reg.MustRegister(m.written, m.requests, m.seconds, m.rows, m.retries, m.partial)

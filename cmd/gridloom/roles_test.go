@@ -52,6 +52,7 @@ func TestRolesAnswerAsUp(t *testing.T) {
 			}
 		}
 	}
+	editsApart(t, up, s.procs["q1"], s.procs["q2"])
 	for _, name := range []string{"a1", "a2", "i1", "i2", "q1", "q2"} {
 		p := s.procs[name]
 		for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
