@@ -217,6 +217,28 @@ func (r *rig) asOf(seen []seenAt) {
 	}
 }
 
+// wantReadings returns the winner of every identity in the log.
+func (r *rig) wantReadings() map[gridloom.Identity]gridloom.Reading {
+	var rows []gridloom.Reading
+	var c wire.Columns
+	r.log.mu.Lock() // the owner may append a tick
+	defer r.log.mu.Unlock()
+	for i := range r.log.frames {
+		if r.log.part[i] != r.partition {
+			continue
+		}
+		if _, err := wire.DecodeFrame(r.log.frames[i].Data, &c); err != nil {
+			r.t.Fatal(err)
+		}
+		for j := range c.Len() {
+			x := c.Reading(j)
+			x.Sequence, x.Place = r.log.frames[i].Sequence, uint32(j)
+			rows = append(rows, x)
+		}
+	}
+	return winnersOf(rows)
+}
+
 // competing is the rule for undos as a user is told it: the rows of an edit that an undo names do not count.
 func competing(rows []gridloom.Reading) []gridloom.Reading {
 	undone := map[uint64]bool{}

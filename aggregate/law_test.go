@@ -243,28 +243,6 @@ func clean(p gridloom.Pane) gridloom.Pane {
 	return p
 }
 
-// wantReadings returns the winner of every identity in the log.
-func (r *rig) wantReadings() map[gridloom.Identity]gridloom.Reading {
-	var rows []gridloom.Reading
-	var c wire.Columns
-	r.log.mu.Lock() // the owner may append a tick
-	defer r.log.mu.Unlock()
-	for i := range r.log.frames {
-		if r.log.part[i] != r.partition {
-			continue
-		}
-		if _, err := wire.DecodeFrame(r.log.frames[i].Data, &c); err != nil {
-			r.t.Fatal(err)
-		}
-		for j := range c.Len() {
-			x := c.Reading(j)
-			x.Sequence, x.Place = r.log.frames[i].Sequence, uint32(j)
-			rows = append(rows, x)
-		}
-	}
-	return winnersOf(rows)
-}
-
 // want folds the readings of the whole log at once, but for those that are left out.
 func (r *rig) want(leaveOut map[rowAt]gridloom.Reading) map[string]gridloom.Pane {
 	var rows []gridloom.Reading
