@@ -116,12 +116,12 @@ func (p *partition) add(r *window.Reading, row *pane.RawRow, shared *pane.RawSha
 	if s.touched = true; st == nil {
 		st = p.table.wake(row.Series)
 	}
-	if s.open > 0 && p.cfg.Window.AddNext(s.kind, st, r) {
+	if s.open > 0 && s.window.AddNext(s.kind, st, r) {
 		p.current.add(row, shared)
 		return
 	}
 	held := st.Panes()
-	switch outcome := p.cfg.Window.Add(s.kind, st, r); outcome {
+	switch outcome := s.window.Add(s.kind, st, r); outcome {
 	case window.Folded:
 		p.current.add(row, shared)
 		panes := st.Panes()
@@ -148,7 +148,7 @@ func (p *partition) duplicate() {
 // hold keeps a reading that came out of order for the next refold of its series.
 func (p *partition) hold(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) {
 	s := p.table.at(row.Series)
-	w := p.awaitRefold(row.Series, stretch{p.cfg.Window.AffectedFrom(s.kind, p.table.state(row.Series), r), r.Start})
+	w := p.awaitRefold(row.Series, stretch{s.window.AffectedFrom(s.kind, p.table.state(row.Series), r), r.Start})
 	w.pending = append(w.pending, p.readingOf(r, row, shared))
 	p.current.bytes += pendingBytes
 	p.metrics.disorder.Inc()

@@ -68,6 +68,9 @@ func (p *partition) due(now time.Time) bool {
 	if p.edit != nil && now.Sub(p.lastCommit) >= min(editPause, p.cfg.CommitEvery) || p.current.bytes >= p.cfg.CommitBytes || (p.budget.over() && p.current.bytes > 0) {
 		return true
 	}
+	if len(p.outdated) > 0 && now.Sub(p.lastCommit) >= min(editPause, p.cfg.CommitEvery) {
+		return true
+	}
 	return now.Sub(p.lastCommit) >= p.cfg.CommitEvery && (p.unsaved || p.mayClose() || p.mustMove.Load() && p.nextSeq > p.head.NextSeq)
 }
 
@@ -80,6 +83,9 @@ func (p *partition) mayClose() bool {
 // It returns nil if there is nothing to write.
 func (p *partition) prepare(final bool) (*commit, error) {
 	if err := p.refold(nil, nil); err != nil {
+		return nil, err
+	}
+	if err := p.reconfigureSome(); err != nil {
 		return nil, err
 	}
 	c := &commit{revision: p.revision, before: p.head.Manifest, base: p.manifest, edit: p.edit, where: pane.Where{Generation: p.cfg.Generation, Partition: p.id, Epoch: p.head.Epoch}}
@@ -153,7 +159,7 @@ func (p *partition) closePanes() (panes []gridloom.Pane, of []uint32) {
 	visit := func(i uint32) {
 		s := p.table.at(i)
 		s.due = math.MaxInt64
-		p.cfg.Window.Close(s.kind, p.table.state(i), watermark, func(pn *gridloom.Pane) { emit(i, pn) })
+		s.window.Close(s.kind, p.table.state(i), watermark, func(pn *gridloom.Pane) { emit(i, pn) })
 		p.noteState(i, s)
 	}
 	for _, i := range p.waited {
@@ -203,7 +209,11 @@ func (p *partition) snapshotRows() []pane.SnapshotRow {
 			arena = window.AppendState(arena, s.state)
 			state = arena[from:len(arena):len(arena)]
 		}
-		rows = append(rows, pane.SnapshotRow{Meter: p.table.meterName(i), Register: s.register, State: state})
+		dials := s.window.Dials
+		if s.unsure {
+			dials = unsureDials
+		}
+		rows = append(rows, pane.SnapshotRow{Meter: p.table.meterName(i), Register: s.register, State: state, Dials: dials, Rating: s.window.Rating})
 	}
 	return rows
 }

@@ -6,7 +6,7 @@
 // of them, or of the share (share.go) that package aggregate/members gives to one of several
 // processes. step.go takes the same steps without goroutines, for the simulation.
 // The loop claims the head and restores what the last commit left (restore.go), reads the log (follow.go),
-// applies frames (apply.go; records.go of those that hold records) to the table of series (series.go), of which most rest
+// applies frames (apply.go; records.go of those that hold records, of which registered.go makes how each series is folded) to the table of series (series.go), of which most rest
 // (rest.go), lists what is due to
 // be closed (due.go), collects what came out of order and refolds it from stored rows (refold.go), keeps what is not yet
 // in a segment and answers queries from it (tail.go), and commits (commit.go).

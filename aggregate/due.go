@@ -81,7 +81,7 @@ func (p *partition) noteState(i uint32, s *series) {
 	if open == 0 {
 		return
 	}
-	if due := p.cfg.Window.Due(s.kind, st); due < s.due {
+	if due := s.window.Due(s.kind, st); due < s.due {
 		s.due = due
 		p.dues.add(due, i)
 	}

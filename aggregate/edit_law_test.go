@@ -202,7 +202,7 @@ func (r *rig) asOf(seen []seenAt) {
 	v := r.view()
 	for _, s := range seen {
 		rows := slices.DeleteFunc(slices.Collect(maps.Values(v.rows)), func(x gridloom.Reading) bool { return x.LoggedAt > s.at })
-		if diff := gocmp.Diff(s.panes, foldRows(rows, s.at)); diff != "" {
+		if diff := gocmp.Diff(s.panes, foldRows(rows, s.at, func(gridloom.Series) window.Config { return testWindow })); diff != "" {
 			r.t.Fatalf("as of %s (-then +now):\n%.4000s", s.at, diff)
 		}
 		now := winnersOf(rows)
@@ -266,8 +266,8 @@ func winnersOf(rows []gridloom.Reading) map[gridloom.Identity]gridloom.Reading {
 	return out
 }
 
-// foldRows folds what competes among rows at once, at a log time.
-func foldRows(rows []gridloom.Reading, logTime gridloom.Millis) map[string]gridloom.Pane {
+// foldRows folds what competes among rows at once, at a log time; windowOf says how a series is folded.
+func foldRows(rows []gridloom.Reading, logTime gridloom.Millis, windowOf func(gridloom.Series) window.Config) map[string]gridloom.Pane {
 	bySeries := map[gridloom.Series][]window.Reading{}
 	for _, x := range competing(rows) {
 		k := gridloom.Series{Meter: x.Meter, Register: x.Register}
@@ -278,7 +278,8 @@ func foldRows(rows []gridloom.Reading, logTime gridloom.Millis) map[string]gridl
 	}
 	out := map[string]gridloom.Pane{}
 	for k, rows := range bySeries {
-		testWindow.Fold(k.Register.Info().Kind, rows, logTime-testWindow.Lateness, func(p *gridloom.Pane) {
+		w := windowOf(k)
+		w.Fold(k.Register.Info().Kind, rows, logTime-testWindow.Lateness, func(p *gridloom.Pane) {
 			p.Meter, p.Register = k.Meter, k.Register
 			out[fmt.Sprint(p.Meter, p.Register, int64(p.Start))] = clean(*p)
 		})

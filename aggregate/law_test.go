@@ -266,11 +266,12 @@ func (r *rig) want(leaveOut map[rowAt]gridloom.Reading) map[string]gridloom.Pane
 			rows = append(rows, x)
 		}
 	}
-	return foldRows(rows, logTime)
+	return foldRows(rows, logTime, r.windowInLog)
 }
 
 func (r *rig) check(when string) {
 	r.t.Helper()
+	r.awaitRegistry()
 	v := r.view()
 	r.checkDues(when)
 	r.checkRecords(when, &v)
@@ -327,7 +328,7 @@ func (l *load) frame() []byte {
 	switch {
 	case !l.records:
 	case l.rnd.IntN(5) == 0:
-		info.Kind, info.Opaque = wire.KindRegistry, l.someRecords()
+		info.Kind, info.Opaque = wire.KindRegistry, l.someChanges()
 		return wire.AppendFrame(nil, info, nil)
 	case l.rnd.IntN(5) == 0:
 		info.Kind, info.Opaque = wire.KindEdit, l.someRecords()
@@ -424,6 +425,7 @@ func TestPanesEqualTheFoldOfTheLog(t *testing.T) {
 				r.start(func(c *Config) {
 					hasty(c)
 					c.MergeFiles = files
+					c.Reconfigure = 1 // the others wait for their turn, over crashes too
 					c.Fault = func(p string) {
 						switch p {
 						case "compact.edited":

@@ -14,7 +14,7 @@ type metrics struct {
 	members                                         prometheus.Gauge
 	commitSeconds                                   prometheus.Histogram
 	merges                                          *mergeMetrics
-	series, awake                                   prometheus.Gauge
+	series, awake, outdated                         prometheus.Gauge
 	sweeps                                          *sweepMetrics
 	retention                                       *retainMetrics
 }
@@ -48,6 +48,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 		}, []string{"kind"}),
 		series:    g("series", "Series that owners know, as of their last commits."),
 		awake:     g("series_awake", "Those of them that had readings of late, and take three times the memory of the others."),
+		outdated:  g("series_outdated", "Series that wait to be folded anew, because the registry says something else of them since."),
 		handovers: c("handovers_total", "Partitions that were given to another process whose turn it was."),
 		yields:    c("yields_total", "Partitions that were dropped because another process was heard to have claimed them."),
 		members:   g("members", "Processes that share the partitions, as this one hears them; 0 where there is one process for all."),
@@ -61,7 +62,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.frames, m.readings, m.records, m.duplicates, m.ranked, m.disorder, m.refolds, m.restated, m.commits, m.panes, m.unchanged,
-			m.restored, m.fenced, m.retries, m.series, m.awake, m.handovers, m.yields, m.members, m.commitSeconds,
+			m.restored, m.fenced, m.retries, m.series, m.awake, m.outdated, m.handovers, m.yields, m.members, m.commitSeconds,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_partitions", Help: "Partitions that are owned here, or being claimed."},
 				func() float64 { return float64(len(w.all())) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gridloom_aggregate_tail_bytes", Help: "Rows not yet in a segment, over all partitions."},

@@ -61,6 +61,8 @@ type partition struct {
 	refoldSize      int      // how many of them are refolded in one step,
 	refoldLeast     int      // and at least for the commit that is due
 	dues            dues
+	registry        registered
+	outdated        []uint32      // series that wait to be folded anew because the registry has changed
 	ranking         *pane.Ranking // belongs to who saves
 	duplicates      uint64        // dropped since the last commit
 	bounds          pane.Bounds   // how far retention has come, the commit in flight included
@@ -207,7 +209,8 @@ func (p *partition) drop() {
 
 // forget empties the state of the partition.
 func (p *partition) forget() {
-	p.table, p.dues, p.ranking = newTable(), newDues(), &pane.Ranking{}
+	p.forgetRegistry()
+	p.table, p.dues, p.ranking = newTable(p.configOf), newDues(), &pane.Ranking{}
 	p.table.states = states{keep: max(0, p.cfg.AwakeSeries), every: p.cfg.RestEvery}
 	p.current, p.frozen = &tail{rows: pane.RawColumns{Pool: p.rows}}, nil
 	p.spare = pane.RawColumns{Pool: p.rows}

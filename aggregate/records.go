@@ -53,6 +53,11 @@ func (p *partition) applyRecords(f *Frame, info *wire.FrameInfo) error {
 			Sequence: f.Sequence, Place: uint32(place), LoggedAt: p.logTime,
 		}
 		p.current.addRecord(kind, r)
+		if kind == pane.KindRegistry {
+			if err := p.register(&r); err != nil {
+				return err
+			}
+		}
 		p.metrics.records.WithLabelValues(string(kind)).Inc()
 	}
 	return nil

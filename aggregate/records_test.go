@@ -3,14 +3,18 @@ package aggregate
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/window"
 	"github.com/gridloom/gridloom/internal/pane"
 	"github.com/gridloom/gridloom/internal/wire"
 )
@@ -188,4 +192,206 @@ func (r *rig) recordsInLog() (bodies []string) {
 		}
 	}
 	return bodies
+}
+
+// someChanges makes the records of a registry frame: entries of meters and nodes, deletions, and changes under a condition
+// that holds or does not.
+func (l *load) someChanges() (opaque []byte) {
+	for range l.rnd.IntN(4) {
+		key, entry := fmt.Sprint("meter/m", l.rnd.IntN(3)), map[string]any{}
+		if l.rnd.IntN(4) == 0 {
+			key, entry["kind"] = fmt.Sprint("node/T", l.rnd.IntN(3)), "transformer"
+		} else if l.rnd.IntN(4) > 0 {
+			entry["registers"] = map[string]any{"energy_import": map[string]any{"rating": 1 + l.rnd.IntN(50), "dials": 3 + l.rnd.IntN(6)}}
+		}
+		change := map[string]any{"entry": entry}
+		if l.rnd.IntN(6) == 0 {
+			change = map[string]any{"deleted": true}
+		}
+		if l.rnd.IntN(3) == 0 {
+			change["if"] = l.rnd.IntN(int(l.seq) + 2)
+		}
+		body, err := json.Marshal(change)
+		if err != nil {
+			panic(err)
+		}
+		opaque = wire.AppendRecord(opaque, &wire.Record{Key: key, Body: body})
+	}
+	return opaque
+}
+
+// windowInLog returns how a series is to be folded after all of the log, told by hand from what its registry frames say.
+func (r *rig) windowInLog(s gridloom.Series) window.Config {
+	w := testWindow
+	held := 0 // the version that holds, 0 if there is no entry
+	var c wire.Columns
+	for i := range r.log.frames {
+		if r.log.part[i] != r.partition {
+			continue
+		}
+		info, err := wire.DecodeFrame(r.log.frames[i].Data, &c)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if info.Kind != wire.KindRegistry {
+			continue
+		}
+		list, err := wire.DecodeRecords(info.Opaque)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, x := range list {
+			var body struct {
+				If      *int
+				Deleted bool
+				Entry   struct {
+					Registers map[string]struct{ Dials, Rating int }
+				}
+			}
+			if err := json.Unmarshal(x.Body, &body); err != nil {
+				r.t.Fatal(err)
+			}
+			if x.Key != "meter/"+s.Meter || body.If != nil && *body.If != held {
+				continue
+			}
+			if held = int(r.log.frames[i].Sequence); body.Deleted {
+				held = 0
+			}
+			of := body.Entry.Registers[s.Register.Info().Alias]
+			w.Dials, w.Rating = of.Dials, int64(of.Rating)*1000
+		}
+	}
+	return w
+}
+
+// awaitRegistry waits until every series is folded as the registry has it, or was told to stop.
+func (r *rig) awaitRegistry() {
+	r.t.Helper()
+	if r.worker == nil {
+		return
+	}
+	r.viewable()
+	await(r.t, "the registry is in force", func() bool { return testutil.ToFloat64(r.worker.metrics.outdated) == 0 })
+}
+
+// viewable waits until the owner has read all of the log.
+func (r *rig) viewable() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	last, _ := r.log.LastSequence(ctx, r.partition)
+	for {
+		tl, err := r.worker.Tail(ctx, r.partition, pane.Selector{Only: pane.KindRegistry})
+		if err != nil {
+			r.t.Fatalf("Tail: %v", err)
+		}
+		if tl.NextSeq > last {
+			return
+		}
+	}
+}
+
+// TestARecordIsInForceForAllPanes: readings come first and the registry after them, or the other way round, or between: in the
+// end the panes are the same, also those of long ago, in the store and in the tail; and asked by name they are so at once.
+func TestARecordIsInForceForAllPanes(t *testing.T) {
+	change := func(rating int) []byte {
+		body := fmt.Sprintf(`{"entry":{"registers":{"energy_import":{"rating":%d}}}}`, rating)
+		return wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindRegistry, Generation: 1, Opaque: wire.AppendRecord(nil, &wire.Record{Key: "meter/m0", Body: []byte(body)})}, nil)
+	}
+	var want map[string]gridloom.Pane
+	for at := range 5 {
+		r := newRig(t, testStart)
+		r.start(nil)
+		for i := range 4 {
+			if i == at {
+				r.append(change(3))
+			}
+			for k := range 20 {
+				h := gridloom.Millis(20*i + k)
+				r.now.Store(int64(testStart + h*gridloom.Hour))
+				r.append(oneReading(t, testStart+h*gridloom.Hour, int64(5000*h)))
+			}
+			last, _ := r.log.LastSequence(t.Context(), 0)
+			await(t, "a commit", func() bool { return r.state().CommittedSeq > last })
+		}
+		if at == 4 {
+			r.append(change(100))
+			r.append(change(3))
+		}
+		tl, err := r.worker.Tail(t.Context(), 0, pane.Selector{Meters: []string{"m0"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := testutil.ToFloat64(r.worker.metrics.outdated); n != 0 || at == 4 && len(tl.Panes) < 70 {
+			t.Errorf("record after %d readings: asked by name, %v series wait, and the tail tells %d panes", 20*at, n, len(tl.Panes))
+		}
+		r.check(fmt.Sprint("record after ", 20*at))
+		got := map[string]gridloom.Pane{}
+		ranges := 0
+		for k, p := range r.view().panes {
+			if got[k] = clean(p); p.Quality&gridloom.Range != 0 {
+				ranges++
+			}
+		}
+		if want == nil {
+			want = got
+		}
+		if diff := gocmp.Diff(want, got); diff != "" || ranges < 70 {
+			t.Errorf("record after %d readings: %d panes beyond the rating, %.1000s", 20*at, ranges, diff)
+		}
+		r.stop()
+	}
+}
+
+// TestStepsOfARegistryChangeSurviveACrash: an owner is killed when it has folded one of five series anew, and its successor after the
+// next; snapshots are taken with each commit, with none, or from the second owner on. In the end all are folded with the registry.
+func TestStepsOfARegistryChangeSurviveACrash(t *testing.T) {
+	id, _ := gridloom.RegisterByName("energy_import")
+	for name, snapshots := range map[string][2]time.Duration{"always": {1, 1}, "never": {time.Hour, time.Hour}, "later": {time.Hour, 1}, "once": {1, time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, testStart)
+			var c wire.Columns
+			c.Reset()
+			var opaque []byte
+			for m := range 5 {
+				meter := fmt.Sprint("m", m)
+				opaque = wire.AppendRecord(opaque, &wire.Record{Key: pane.RecordKey("meter", meter), Body: []byte(`{"entry":{"registers":{"energy_import":{"rating":3,"dials":6}}}}`)})
+				for h := range gridloom.Millis(30) {
+					c.AppendReading(&gridloom.Reading{Meter: meter, Register: id, Start: testStart + h*gridloom.Hour, Value: int64(h) * 5000})
+				}
+			}
+			r.now.Store(int64(testStart + 30*gridloom.Hour))
+			for life, every := range snapshots {
+				hit := make(chan struct{})
+				var armed, once atomic.Bool
+				r.start(func(c *Config) {
+					c.Reconfigure, c.SnapshotEvery = 1, every
+					c.Fault = func(p string) {
+						if p == "commit.swapped" && armed.Load() && once.CompareAndSwap(false, true) {
+							r.put.closed.Store(true)
+							r.heads.closed.Store(true)
+							r.log.closed.Store(true)
+							close(hit)
+						}
+					}
+				})
+				if life == 0 {
+					r.append(wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindReadings, Generation: 1}, &c))
+					await(t, "a commit", func() bool { return r.state().CommittedSeq > 1 })
+					armed.Store(true)
+					r.append(wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindRegistry, Generation: 1, Opaque: opaque}, nil))
+				}
+				armed.Store(true)
+				await(t, "the kill", func() bool { return once.Load() })
+				<-hit
+				if n := testutil.ToFloat64(r.worker.metrics.outdated); n < 2 {
+					t.Errorf("life %d: killed with %v series to go: too few to show anything", life, n)
+				}
+				r.stop()
+			}
+			r.start(func(c *Config) { c.Reconfigure = 1 })
+			r.check("in the end")
+			r.stop()
+		})
+	}
 }

@@ -316,7 +316,7 @@ func (p *partition) loadRows(ctx context.Context, jobs []*refoldJob, bySeries *s
 // earlier, which refoldFrom tells then.
 func (p *partition) refoldOne(j *refoldJob) (ok bool, err error) {
 	s := j.s
-	st, err := p.window().Refold(s.kind, j.bound, j.carry, j.rows)
+	st, err := p.window(s).Refold(s.kind, j.bound, j.carry, j.rows)
 	if early, ok := errors.AsType[*window.EarlierError](err); ok && early.At < j.bound {
 		s.wait.refoldFrom = max(early.At.Floor(p.cfg.Window.Width), p.bounds.RawFrom)
 		*j = refoldJob{i: j.i, s: s, name: j.name, changes: true, bound: math.MinInt64}
@@ -338,7 +338,7 @@ func (p *partition) refoldOne(j *refoldJob) (ok bool, err error) {
 	// What the store has and the fold no longer has is superseded by an empty pane.
 	w.empty = w.empty[:0]
 	exists := map[gridloom.Millis]bool{}
-	p.cfg.Window.Open(s.kind, state, p.watermark(), func(pn *gridloom.Pane) { exists[pn.Start] = true })
+	s.window.Open(s.kind, state, p.watermark(), func(pn *gridloom.Pane) { exists[pn.Start] = true })
 	for at, pn := range w.stored {
 		if at >= j.bound && !exists[at] && !window.IsEmpty(&pn) {
 			w.empty = append(w.empty, window.EmptyPane(at, p.cfg.Window.Width))

@@ -256,7 +256,7 @@ func (p *partition) restateSpan(j *refoldJob, s *span) (bool, error) {
 	rows := slices.DeleteFunc(s.rows, func(r window.Reading) bool { return r.Start < s.start })
 	w := j.s.wait
 	fresh := map[gridloom.Millis]bool{}
-	agreed, ok, err := p.window().Restate(j.s.kind, s.start, s.carry, rows, s.hi, p.watermark(), points, func(pn *gridloom.Pane) {
+	agreed, ok, err := p.window(j.s).Restate(j.s.kind, s.start, s.carry, rows, s.hi, p.watermark(), points, func(pn *gridloom.Pane) {
 		fresh[pn.Start] = true
 		p.putRestated(w, s, pn)
 	})

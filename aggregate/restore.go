@@ -108,21 +108,27 @@ func (p *partition) restore(ctx context.Context) error {
 			gridloom.ErrInvalid, m.Width.Duration(), m.Lateness.Duration(), m.Bridge.Duration(), w.Width.Duration(), w.Lateness.Duration(), w.Bridge.Duration())
 	}
 	p.manifest, p.bounds = m, m.Bounds()
+	if err := p.restoreRegistry(ctx); err != nil {
+		return err
+	}
 	if m.Snapshot != nil {
 		err := p.store.ReadSnapshot(ctx, *m.Snapshot, func(row *pane.SnapshotRow) error {
 			i := p.table.find(p.table.meter(row.Meter), row.Register)
 			if err := p.table.restore(i, row.State); err != nil {
 				return fmt.Errorf("state of %s %s in %s: %w", row.Meter, row.Register, m.Snapshot.Path, err)
 			}
+			p.restoreWindow(i, limits{row.Dials, row.Rating})
 			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("snapshot: %w", err)
 		}
 	}
+	known := uint32(p.table.len())
 	if err := p.replayRaw(ctx, m.SnapshotSeq); err != nil {
 		return err
 	}
+	p.outdateSince(known, m.SnapshotSeq)
 	for i := range uint32(p.table.len()) {
 		p.noteState(i, p.table.at(i))
 	}
@@ -146,10 +152,10 @@ func (p *partition) replayRaw(ctx context.Context, after uint64) error {
 		i := p.table.find(p.table.meter(r.Meter), r.Register)
 		s := p.table.at(i)
 		row := p.windowReading(r)
-		if s.wait == nil && p.cfg.Window.Add(s.kind, p.table.state(i), &row) != window.Disorder {
+		if s.wait == nil && s.window.Add(s.kind, p.table.state(i), &row) != window.Disorder {
 			return
 		}
-		p.awaitRefold(i, stretch{p.cfg.Window.AffectedFrom(s.kind, p.table.state(i), &row), row.Start}).behind = true
+		p.awaitRefold(i, stretch{s.window.AffectedFrom(s.kind, p.table.state(i), &row), row.Start}).behind = true
 	})
 	if err != nil {
 		return fmt.Errorf("raw rows after the snapshot: %w", err)

@@ -181,16 +181,16 @@ func (p *partition) moveBounds(to pane.Bounds) bool {
 	for i := range uint32(p.table.len()) {
 		s := p.table.at(i)
 		if b := p.table.peek(i).Bound(); b > 0 && b < to.RawFrom { // one that has no bound has nothing closed
-			p.cfg.Window.Freeze(s.kind, p.table.state(i), to.RawFrom)
+			s.window.Freeze(s.kind, p.table.state(i), to.RawFrom)
 			p.noteState(i, s)
 		}
 	}
 	return true
 }
 
-// window is the arithmetic of a refold, which knows how far panes are final.
-func (p *partition) window() *window.Config {
-	w := p.cfg.Window
+// window is the arithmetic of a refold of a series, which knows how far panes are final.
+func (p *partition) window(s *series) *window.Config {
+	w := *s.window
 	w.Final = p.bounds.RawFrom
 	return &w
 }

@@ -14,12 +14,15 @@ import (
 type series struct {
 	wait     *waiting        // nil as long as all its readings come in order
 	state    *window.State   // nil while it rests
+	window   *window.Config  // by which it is folded; shared
 	rest     []byte          // the state as it rests; nil if it has seen nothing. Never changed
 	due      gridloom.Millis // the watermark for which dues lists it, MaxInt64 if none
 	open     uint32          // panes of the state that Close has not emitted as they are
 	register gridloom.RegisterID
 	kind     gridloom.Kind
 	touched  bool // since the last round of rests
+	outdated bool // it waits to be folded anew, because the registry says something else than window
+	unsure   bool // and window may be what the registry says, but not what its stored panes were folded by
 }
 
 // waiting is what a series holds besides its state from when a reading came out of
@@ -73,6 +76,8 @@ type table struct {
 	pieces  []*piece
 	nameAt  map[string]uint32
 	states  states
+
+	configOf func(meter string, reg gridloom.RegisterID) *window.Config // of a series that is new
 }
 
 // Series lie in pieces that never move: a slice that grows to a million of them is
@@ -102,8 +107,8 @@ type meterSeries struct {
 	n         uint16 // of the first ones
 }
 
-func newTable() *table {
-	return &table{SeriesTable: pane.SeriesTable{Names: []string{""}}, meterAt: map[string]uint32{}, nameAt: map[string]uint32{"": 0}}
+func newTable(configOf func(meter string, reg gridloom.RegisterID) *window.Config) *table {
+	return &table{configOf: configOf, SeriesTable: pane.SeriesTable{Names: []string{""}}, meterAt: map[string]uint32{}, nameAt: map[string]uint32{"": 0}}
 }
 
 // meterAfter is meter for an id that comes after meter prev in a frame: an agent tells of
@@ -152,7 +157,7 @@ func (t *table) find(meter uint32, reg gridloom.RegisterID) uint32 {
 		t.pieces = append(t.pieces, new(piece))
 	}
 	s := t.at(i)
-	s.register, s.kind, s.due = reg, reg.Info().Kind, math.MaxInt64
+	s.register, s.kind, s.due, s.window = reg, reg.Info().Kind, math.MaxInt64, t.configOf(t.Meters[meter], reg)
 	t.MeterOf, t.Registers = append(t.MeterOf, meter), append(t.Registers, reg)
 	if e.n < inlineSeries {
 		e.at[e.n], e.registers[e.n] = i, reg

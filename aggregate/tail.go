@@ -75,6 +75,9 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 		p.eachTailRecords(sel.Only, func(list []pane.Record) { out.Records = sel.ChooseRecords(out.Records, list) })
 		return out, nil
 	}
+	if err := p.reconfigureAsked(&sel); err != nil {
+		return nil, err
+	}
 	if err := p.refold(sel.Meters, sel.Registers); err != nil {
 		return nil, err
 	}
@@ -142,7 +145,7 @@ func (p *partition) answer(sel pane.Selector) (*pane.Tail, error) {
 			s.wait.eachRestated(emit)
 		}
 		if s.open > 0 {
-			p.cfg.Window.Open(s.kind, p.table.peek(i), out.Watermark, emit)
+			s.window.Open(s.kind, p.table.peek(i), out.Watermark, emit)
 		}
 	})
 	return out, nil

@@ -41,6 +41,7 @@ type Config struct {
 	MergeFiles    int           // inputs of a merge, default 64; twice as many of hours into a day
 	MergeBytes    int64         // of memory for them, default 128 MiB or 1/8 of GOMEMLIMIT
 	RestEvery     time.Duration // after this, to twice that, a series without readings rests; default 15 s
+	Reconfigure   int           // series of a partition that a commit folds anew because the registry has changed, at most; default 64
 	AwakeSeries   int           // of a partition, that never rest; default 4096, less than 0: none
 
 	Retain      Retention     // how long rows are kept; default for ever
@@ -83,6 +84,9 @@ func (c *Config) setDefaults() {
 	def(&c.RestEvery, 15*time.Second)
 	if c.AwakeSeries == 0 {
 		c.AwakeSeries = 4096
+	}
+	if c.Reconfigure == 0 {
+		c.Reconfigure = 64
 	}
 	def(&c.RetainEvery, time.Minute)
 	def(&c.SweepEvery, time.Minute)

@@ -10,6 +10,7 @@ import (
 // series, the rows that were logged until then. It holds the rows of one series.
 type foldSeries struct {
 	window    window.Config
+	windowOf  func(meter string, register gridloom.RegisterID) window.Config // as the registry had it
 	asOf      gridloom.Millis
 	from, to  gridloom.Millis // what is asked for
 	kept      func(meter string) gridloom.Millis
@@ -47,7 +48,8 @@ func (f *foldSeries) end() error {
 	if err != nil {
 		return err
 	}
-	f.window.Fold(f.register.Info().Kind, f.rows, f.watermark(f.meter), func(p *gridloom.Pane) {
+	w := f.windowOf(f.meter, f.register)
+	w.Fold(f.register.Info().Kind, f.rows, f.watermark(f.meter), func(p *gridloom.Pane) {
 		if err != nil {
 			return
 		}

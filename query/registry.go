@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/gridloom/gridloom"
+	"github.com/gridloom/gridloom/aggregate/window"
 	"github.com/gridloom/gridloom/internal/pane"
 	"github.com/gridloom/gridloom/internal/registry"
 	"github.com/gridloom/gridloom/internal/wire"
@@ -57,7 +59,7 @@ func (s *Server) versions(ctx context.Context, keys []string, asOf gridloom.Mill
 	all := map[string]registry.Version{}
 	for i := range records { // of a key in the order of the log
 		r := &records[i]
-		if all[r.Key], err = all[r.Key].Next(r.Sequence, r.LoggedAt, r.Body); err != nil {
+		if all[r.Key], _, err = all[r.Key].Next(r.Sequence, r.LoggedAt, r.Body); err != nil {
 			return nil, err
 		}
 	}
@@ -173,11 +175,11 @@ func (s *Server) listVersions(w http.ResponseWriter, r *http.Request, c entryCla
 	list := []entryDoc{}
 	var v registry.Version
 	for i := range records {
-		next, err := v.Next(records[i].Sequence, records[i].LoggedAt, records[i].Body)
+		next, counts, err := v.Next(records[i].Sequence, records[i].LoggedAt, records[i].Body)
 		if err != nil {
 			return err
 		}
-		if next.Number != v.Number {
+		if counts {
 			list = append(list, docOf(id, &next))
 		}
 		v = next
@@ -322,10 +324,11 @@ func (s *Server) counted(ctx context.Context, key string, seq uint64) (bool, err
 	}
 	var v registry.Version
 	for i := range records {
-		if v, err = v.Next(records[i].Sequence, records[i].LoggedAt, records[i].Body); err != nil {
+		var counts bool
+		if v, counts, err = v.Next(records[i].Sequence, records[i].LoggedAt, records[i].Body); err != nil {
 			return false, err
 		}
-		if v.Number == seq {
+		if counts && v.Number == seq {
 			return true, nil
 		}
 	}
@@ -359,4 +362,34 @@ func writeDoc(w http.ResponseWriter, status int, doc any) error {
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n')) // the client may be gone: nobody is left to tell
 	return nil
+}
+
+// windowsAsOf returns the function from a series to how it is folded by what the registry said at a time.
+func (s *Server) windowsAsOf(ctx context.Context, meters []string, asOf gridloom.Millis) (func(meter string, register gridloom.RegisterID) window.Config, error) {
+	var keys []string
+	for _, m := range meters {
+		keys = append(keys, pane.RecordKey(registry.ClassMeter, m))
+	}
+	all, err := s.versions(ctx, keys, asOf)
+	if err != nil {
+		return nil, err
+	}
+	parsed := map[string]registry.Meter{}
+	for key, v := range all {
+		class, id := pane.SplitRecordKey(key)
+		if class != registry.ClassMeter || !v.Exists() {
+			continue
+		}
+		if parsed[id], err = registry.ParseMeter(v.Entry); err != nil {
+			return nil, fmt.Errorf("%w: meter %q, version %d: %s", gridloom.ErrCorrupt, id, v.Number, err.Error())
+		}
+	}
+	return func(meter string, register gridloom.RegisterID) window.Config {
+		w := s.cfg.Window
+		if r, ok := parsed[meter].Registers[register.Info().Alias]; ok {
+			w.Dials = r.Dials
+			w.Rating = cmp.Or(int64(r.Rating), w.Rating)
+		}
+		return w
+	}, nil
 }

@@ -252,3 +252,47 @@ func TestExamplesOfTheRegistryPage(t *testing.T) {
 		t.Errorf("docs/registry.md differs from what is answered (-page +answer); go test ./query -run RegistryPage -update\n%s", diff)
 	}
 }
+
+// TestAsOfFoldsWithTheRegistryOfThatTime: before a rating was known no window is beyond it, afterwards each is, and after it was
+// taken back none again, whichever of it is committed.
+func TestAsOfFoldsWithTheRegistryOfThatTime(t *testing.T) {
+	w := newWorld(t)
+	var rows []gridloom.Reading
+	for i := range gridloom.Millis(8) {
+		for _, meter := range []string{"m1", "m2"} {
+			at := t0 + i*15*gridloom.Minute
+			rows = append(rows, gridloom.Reading{Meter: meter, Register: register(t, "energy_import"), Start: at, Value: int64(i) * 2_000_000, Sequence: uint64(i + 1), LoggedAt: at})
+		}
+	}
+	w.commit(nil, rows)
+	logged := t0 + 3*gridloom.Hour
+	say := func(sequence uint64, at gridloom.Millis, body string) {
+		w.holdRecords(pane.KindRegistry, pane.Record{Key: "meter/m1", Sequence: sequence, LoggedAt: at, Body: []byte(body)})
+	}
+	say(20, logged, `{"entry":{"registers":{"energy_import":{"rating":7000}}}}`)
+	w.commitRecords(pane.KindRegistry)
+	say(21, logged+gridloom.Hour, `{"if":1,"entry":{"registers":{"energy_import":{"rating":100000}}}}`) // does not count
+	say(22, logged+2*gridloom.Hour, `{"deleted":true}`)
+	address := w.serve() + "/api/v1/windows?register=energy_import&from=" + t0.String() + "&to=" + (t0 + gridloom.Hour).String() + "&as_of="
+	f := func(asOf gridloom.Millis, meters string, want int) {
+		t.Helper()
+		beyond := 0
+		list := rowsOf(t, address+asOf.String()+meters)
+		for _, r := range list {
+			if strings.Contains(r["quality"], "RANGE") {
+				if beyond++; r["meter"] != "m1" {
+					t.Errorf("%s is beyond the rating of m1", r["meter"])
+				}
+			}
+		}
+		if beyond != want || len(list) < 4 {
+			t.Errorf("as of %s: %d of %d windows beyond the rating, want %d", asOf, beyond, len(list), want)
+		}
+	}
+	for _, meters := range []string{"", "&meter=m1", "&meters=m1,m2"} {
+		f(logged-1, meters, 0)
+		f(logged, meters, 4)
+		f(logged+gridloom.Hour, meters, 4)
+		f(logged+2*gridloom.Hour, meters, 0)
+	}
+}

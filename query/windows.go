@@ -56,7 +56,11 @@ func (s *Server) windows(ctx context.Context, sc *scan, q *windowsQuery, enc enc
 		}
 		return newest.end()
 	}
-	fold := &foldSeries{window: s.cfg.Window, asOf: q.asOf, from: q.from, to: q.to, kept: s.rawFrom(sc.snaps), watermark: watermark, next: func(p *gridloom.Pane) error {
+	windowOf, err := s.windowsAsOf(ctx, q.meters, q.asOf)
+	if err != nil {
+		return err
+	}
+	fold := &foldSeries{window: s.cfg.Window, windowOf: windowOf, asOf: q.asOf, from: q.from, to: q.to, kept: s.rawFrom(sc.snaps), watermark: watermark, next: func(p *gridloom.Pane) error {
 		if p.Start >= q.to || p.Start+p.Length <= q.from || window.IsEmpty(p) {
 			return nil
 		}

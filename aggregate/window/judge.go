@@ -180,10 +180,24 @@ func (c *Config) watch(last *point, r *Reading) (next run) {
 // wrapOf returns where a register wrapped that stood at last and showed a value afterwards; 0 if
 // it did not: it must have been within 5 % of a power of ten, show little, and what is between must be able to have flowed.
 func wrapOf(c *Config, last *point, at gridloom.Millis, value int64) int64 {
-	for w := int64(leastWrap); w <= mostWrap; w *= 10 {
+	least, most := int64(leastWrap), int64(mostWrap)
+	if c.Dials > 0 {
+		least = wrapAt(c.Dials)
+		most = least
+	}
+	for w := least; w <= most; w *= 10 {
 		if last.value < w && last.value >= w-w/20 && value >= 0 && value <= w/20 && w-last.value+value <= c.limit(at-last.at) {
 			return w
 		}
 	}
 	return 0
+}
+
+// wrapAt returns where a register of so many dials wraps.
+func wrapAt(dials int) int64 {
+	w := int64(1000)
+	for range min(dials, 12) {
+		w *= 10
+	}
+	return w
 }

@@ -29,6 +29,7 @@ type Config struct {
 	Lateness gridloom.Millis // how long after a window's end its readings still count as in time
 	Bridge   gridloom.Millis // the longest gap, itself included, over which counters and gauges are interpolated
 	Rating   int64           // what a counter can rise by in an hour at most; 0: DefaultRating
+	Dials    int             // a counter wraps at 10^Dials of its unit, 1 to 12; 0: at any power of ten from 10^6 on
 
 	// Final is the start of the day before which panes are final, because readings are gone: a
 	// refold from there tells no earlier window what comes of the undecided. 0: there is none.

@@ -52,7 +52,7 @@ func writeOneOfEach(t testing.TB, s *Store) []Segment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snap, err := s.WriteSnapshot(context.Background(), where, []SnapshotRow{{"a", 1, []byte("xyz")}, {"b", 2, nil}}, noon, 7)
+	snap, err := s.WriteSnapshot(context.Background(), where, []SnapshotRow{{"a", 1, []byte("xyz"), 9, 17_250_000}, {"b", 2, nil, 0, 0}}, noon, 7)
 	if err != nil {
 		t.Fatal(err)
 	}

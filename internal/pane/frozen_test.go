@@ -128,7 +128,7 @@ func writeFrozen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snap, err := s.WriteSnapshot(t.Context(), where, []SnapshotRow{{"a", 1, []byte("xyz")}, {"b", 2, nil}}, noon, 7)
+	snap, err := s.WriteSnapshot(t.Context(), where, []SnapshotRow{{"a", 1, []byte("xyz"), 9, 17_250_000}, {"b", 2, nil, 0, 0}}, noon, 7)
 	if err != nil {
 		t.Fatal(err)
 	}

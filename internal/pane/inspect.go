@@ -253,7 +253,7 @@ func samplePane(p *gridloom.Pane) pairs {
 }
 
 func sampleState(r *SnapshotRow) pairs {
-	return pairs{{"register", r.Register.Info().Code}, {"meter", r.Meter}, {"state", append([]byte{}, r.State...)}}
+	return pairs{{"register", r.Register.Info().Code}, {"meter", r.Meter}, {"state", append([]byte{}, r.State...)}, {"dials", r.Dials}, {"rating", r.Rating}}
 }
 
 func sampleRecord(r *Record) pairs {

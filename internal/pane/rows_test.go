@@ -172,11 +172,11 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		want := map[string]string{}
 		var rows []SnapshotRow
 		for i := range n {
-			r := SnapshotRow{Meter: fmt.Sprintf("m%d", i%10_000), Register: gridloom.RegisterID(i / 10_000), State: make([]byte, rng.IntN(30))}
+			r := SnapshotRow{Meter: fmt.Sprintf("m%d", i%10_000), Register: gridloom.RegisterID(i / 10_000), State: make([]byte, rng.IntN(30)), Dials: rng.IntN(13), Rating: rng.Int64N(1e9)}
 			for j := range r.State {
 				r.State[j] = byte(rng.Uint32())
 			}
-			want[fmt.Sprint(r.Meter, r.Register)] = string(r.State)
+			want[fmt.Sprint(r.Meter, r.Register)] = fmt.Sprint(string(r.State), r.Dials, r.Rating)
 			rows = append(rows, r)
 		}
 		seg, err := s.WriteSnapshot(t.Context(), where, rows, noon, 99)
@@ -185,7 +185,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		}
 		got := map[string]string{}
 		if err := s.ReadSnapshot(t.Context(), seg, func(r *SnapshotRow) error {
-			got[fmt.Sprint(r.Meter, r.Register)] = string(r.State)
+			got[fmt.Sprint(r.Meter, r.Register)] = fmt.Sprint(string(r.State), r.Dials, r.Rating)
 			return nil
 		}); err != nil {
 			t.Fatal(err)

@@ -178,10 +178,14 @@ func differences(fields []field) []field {
 	return fields
 }
 
-const snapState = colMeter + 1
+const (
+	snapState = colMeter + 1 + iota
+	snapDials
+	snapRating
+)
 
 func snapshotFields() []field {
-	return []field{text("register", dictionary), text("meter", dictionary), blobs("state")}
+	return []field{text("register", dictionary), text("meter", dictionary), blobs("state"), uint32s("dials", dictionary), int64s("rating", dictionary)}
 }
 
 func root(fields []field) *schema.GroupNode {

@@ -16,6 +16,8 @@ type SnapshotRow struct {
 	Meter    string
 	Register gridloom.RegisterID
 	State    []byte
+	Dials    int   // with which it was folded, 0: the default
+	Rating   int64 // likewise
 }
 
 // WriteSnapshot stores the states of all series after the frames up to log
@@ -49,16 +51,20 @@ func (w *writer) encodeSnapshot(where Where, rows []SnapshotRow, order []int32) 
 	e.out = slices.Grow(e.out, size) // what grows by appending leaves as much behind
 	var register, meter []string
 	var state [][]byte
+	var dials, rating []int64
 	for lo := 0; lo < len(order); lo += groupRows {
-		register, meter, state = register[:0], meter[:0], state[:0]
+		register, meter, state, dials, rating = register[:0], meter[:0], state[:0], dials[:0], rating[:0]
 		for _, i := range order[lo:min(lo+groupRows, len(order))] {
 			r := &rows[i]
 			register, meter, state = append(register, r.Register.Info().Code), append(meter, r.Meter), append(state, r.State)
+			dials, rating = append(dials, int64(r.Dials)), append(rating, r.Rating)
 		}
 		e.startGroup(len(register))
 		e.strings(register)
 		e.strings(meter)
 		e.blobs(state, nil)
+		e.ints(dials)
+		e.ints(rating)
 	}
 	return e.finish(), nil
 }
@@ -72,7 +78,11 @@ func (s *Store) ReadSnapshot(ctx context.Context, seg Segment, fn func(*Snapshot
 }
 
 func decodeSnapshot(ctx context.Context, mem memory.Allocator, data []byte, fn func(*SnapshotRow) error) (tally, error) {
-	return decodeGroups(ctx, mem, data, snapshotFields(), &Selector{}, false, func(d *decoder, c *chosen) error {
+	return decodeGroups(ctx, mem, data, snapshotFields()[:snapState+1], &Selector{}, false, func(d *decoder, c *chosen) error {
+		dials, rating, err := d.snapshotLimits(c)
+		if err != nil {
+			return err
+		}
 		state, err := d.chunk(snapState)
 		if err != nil {
 			return err
@@ -80,8 +90,22 @@ func decodeSnapshot(ctx context.Context, mem memory.Allocator, data []byte, fn f
 		var r SnapshotRow
 		return state.blobs(c.lo, c.hi, func(row int, v []byte) error {
 			i := row - c.lo
-			r = SnapshotRow{Meter: c.meters[c.meter[i]], Register: c.registers[c.register[i]], State: v}
+			r = SnapshotRow{Meter: c.meters[c.meter[i]], Register: c.registers[c.register[i]], State: v, Dials: int(dials[i]), Rating: rating[i]}
 			return call(d, fn, &r)
 		})
 	})
+}
+
+// snapshotLimits decodes dials and rating of the rows of c: zeros in a file of an earlier build, which has no such columns.
+func (d *decoder) snapshotLimits(c *chosen) (dials, rating []int64, err error) {
+	dials, rating = make([]int64, c.hi-c.lo), make([]int64, c.hi-c.lo)
+	schema, all := d.r.MetaData().Schema, snapshotFields()
+	if schema.NumColumns() <= snapRating || schema.Column(snapDials).Name() != all[snapDials].name || schema.Column(snapRating).Name() != all[snapRating].name {
+		return dials, rating, nil
+	}
+	d.fields = all
+	if err := d.ints(snapDials, dials, c); err != nil {
+		return nil, nil, err
+	}
+	return dials, rating, d.ints(snapRating, rating, c)
 }

@@ -199,8 +199,8 @@ func TestOfTwoWritersTheLogDecides(t *testing.T) {
 	var v Version
 	next := func(seq uint64, body string, want uint64) {
 		t.Helper()
-		var err error
-		if v, err = v.Next(seq, 1, []byte(body)); err != nil || v.Number != want {
+		now, counts, err := v.Next(seq, 1, []byte(body))
+		if v = now; err != nil || v.Number != want || counts != (want == seq) {
 			t.Fatalf("after %s version %d, %v; want %d", body, v.Number, err, want)
 		}
 	}
@@ -216,7 +216,7 @@ func TestOfTwoWritersTheLogDecides(t *testing.T) {
 	next(11, `{"if":10,"entry":{}}`, 10)
 	next(12, `{"if":0,"entry":{}}`, 12)
 	for _, body := range []string{`{}`, `{"entry":{},"deleted":true}`, `{"entry":{},"moon":1}`, `x`} {
-		if _, err := v.Next(13, 1, []byte(body)); !errors.Is(err, gridloom.ErrCorrupt) {
+		if _, _, err := v.Next(13, 1, []byte(body)); !errors.Is(err, gridloom.ErrCorrupt) {
 			t.Errorf("%s: %v", body, err)
 		}
 	}

@@ -33,21 +33,21 @@ type Version struct {
 func (v *Version) Exists() bool { return v.Number != 0 && !v.Deleted }
 
 // Next returns the version after the record of a frame, whose body is a Change. One whose condition
-// does not hold leaves v as it is. So of two who write at once, the log decides whose change counts, for everybody
+// does not hold leaves v as it is: counts is false. So of two who write at once, the log decides whose change counts, for everybody
 // alike. A body that is none is ErrCorrupt.
-func (v Version) Next(sequence uint64, loggedAt gridloom.Millis, body []byte) (Version, error) {
+func (v Version) Next(sequence uint64, loggedAt gridloom.Millis, body []byte) (next Version, counts bool, err error) {
 	var c Change
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil || c.Deleted == (len(c.Entry) > 0) {
-		return v, fmt.Errorf("%w: record of the registry in frame %d is not one that this gridloom knows: was it written by a newer one?", gridloom.ErrCorrupt, sequence)
+		return v, false, fmt.Errorf("%w: record of the registry in frame %d is not one that this gridloom knows: was it written by a newer one?", gridloom.ErrCorrupt, sequence)
 	}
 	holds := v.Number
 	if !v.Exists() {
 		holds = 0
 	}
 	if c.If != nil && *c.If != holds {
-		return v, nil
+		return v, false, nil
 	}
-	return Version{Number: sequence, LoggedAt: loggedAt, Deleted: c.Deleted, Entry: c.Entry}, nil
+	return Version{Number: sequence, LoggedAt: loggedAt, Deleted: c.Deleted, Entry: c.Entry}, true, nil
 }
