@@ -207,7 +207,7 @@ func TestOpenAPIDocumentTellsWhatIsServed(t *testing.T) {
 	for path, known := range map[string][]string{
 		"/api/v1/edits": l.known, "/api/v1/edits/{edit}": {"edit", "as_of"},
 		"/api/v1/windows": q.known, "/api/v1/readings": r.known, "/api/v1/status": {"format"}, "/api/v1/rejects": {"limit", "before", "reason", "format"},
-		"/api/v1/meters": {"register", "registers", "prefix", "after", "limit", "partial", "format"}, "/api/v1/meters/{meter}": {"meter", "format"},
+		"/api/v1/meters": {"register", "registers", "prefix", "after", "limit", "partial", "label", "node", "at", "format"}, "/api/v1/meters/{meter}": {"meter", "format"},
 	} {
 		var names []string
 		for _, p := range doc.Paths[path].Get.Parameters {

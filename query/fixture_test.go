@@ -335,7 +335,7 @@ func csvRows(t testing.TB, body string) []row {
 	for _, line := range all[1:] {
 		r := row{}
 		for i, v := range line {
-			if v == "" && all[0][i] != "quality" && all[0][i] != "last_quality" {
+			if v == "" && all[0][i] != "quality" && all[0][i] != "last_quality" && all[0][i] != "labels" {
 				v = "null"
 			}
 			r[all[0][i]] = v

@@ -68,6 +68,7 @@ func (s *Server) listMeters(w http.ResponseWriter, r *http.Request) error {
 	prefix, after := p.one("prefix"), p.one("after")
 	limit := p.count("limit", s.limits.Rows, s.limits.Rows)
 	partial := p.flag("partial")
+	known := p.knownMeters()
 	f, err := formatOf(r, p.one("format"))
 	if err == nil {
 		err = p.done()
@@ -79,8 +80,11 @@ func (s *Server) listMeters(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := known.load(r.Context(), s, partial); err != nil {
+		return err
+	}
 	t := &table{noun: "meters", head: []field{{"partial", kindBool, truth(silent)}}, columns: []column{
-		{name: "meter"}, {name: "serial"}, {name: "registers", kind: kindList}, {name: "last_at", kind: kindInstant},
+		{name: "meter"}, {name: "serial"}, {name: "registers", kind: kindList}, {name: "last_at", kind: kindInstant}, {name: "labels", kind: kindList},
 	}}
 	markPartial(w, silent)
 	return s.answer(w, r, f, t, func(enc encoder) error {
@@ -91,11 +95,11 @@ func (s *Server) listMeters(w http.ResponseWriter, r *http.Request) error {
 				n++
 			}
 			i += n
-			if m := one[0].Meter; m <= after || !strings.HasPrefix(m, prefix) || !hasRegister(one[:n], registers) {
+			if m := one[0].Meter; m <= after || !strings.HasPrefix(m, prefix) || !hasRegister(one[:n], registers) || !known.chooses(m) {
 				continue
 			}
 			limit--
-			if err := enc.row(meterRow(one[:n])); err != nil {
+			if err := enc.row(append(meterRow(one[:n]), known.labels(one[0].Meter))); err != nil {
 				return err
 			}
 		}

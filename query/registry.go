@@ -52,7 +52,12 @@ func docOf(id string, v *registry.Version) entryDoc {
 
 // versions returns the version of each key that holds at asOf (0: now), deleted ones included.
 func (s *Server) versions(ctx context.Context, keys []string, asOf gridloom.Millis) (map[string]registry.Version, error) {
-	records, _, err := s.records(ctx, pane.KindRegistry, keys, asOf, false)
+	return s.versionsOf(ctx, keys, asOf, false)
+}
+
+// versionsOf is versions, with partial without what silent owners hold.
+func (s *Server) versionsOf(ctx context.Context, keys []string, asOf gridloom.Millis, partial bool) (map[string]registry.Version, error) {
+	records, _, err := s.records(ctx, pane.KindRegistry, keys, asOf, partial)
 	if err != nil {
 		return nil, err
 	}

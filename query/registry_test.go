@@ -296,3 +296,43 @@ func TestAsOfFoldsWithTheRegistryOfThatTime(t *testing.T) {
 		f(logged+2*gridloom.Hour, meters, 0)
 	}
 }
+
+// TestMetersAreChosenByLabelAndNode, as the network is at the time that is asked for.
+func TestMetersAreChosenByLabelAndNode(t *testing.T) {
+	w, at := registryWorld(t)
+	moved := w.cfg.Now() - gridloom.Hour
+	if a := send(t, "POST", at, fmt.Sprintf(`{"nodes":{"S":{"kind":"substation"},"F1":{"kind":"feeder","parents":[{"node":"S"}]},"F2":{"kind":"feeder","parents":[{"node":"S"}]}},
+		"meters":{"m1":{"labels":{"street":"A","side":"left"},"parents":[{"node":"F1"}]},"m2":{"labels":{"street":"A"},"parents":[{"node":"F1","to":%q},{"node":"F2","from":%[1]q}]},"m3":{"labels":{"street":"B:1"}}}}`, moved)); a.code != 200 {
+		t.Fatal(a)
+	}
+	for _, m := range []string{"m1", "m2", "m3", "m4"} {
+		w.hold(nil, []gridloom.Reading{{Meter: m, Start: t0}})
+	}
+	address := strings.TrimSuffix(at, "/registry") + "/meters"
+	f := func(query string, want ...string) {
+		t.Helper()
+		var got []string
+		for _, r := range rowsOf(t, address+query) {
+			got = append(got, r["meter"]+" "+r["labels"])
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", query, diff)
+		}
+	}
+	m1, m2, m3, m4 := "m1 side:left|street:A", "m2 street:A", "m3 street:B:1", "m4 "
+	f("", m1, m2, m3, m4)
+	f("?label=street:A", m1, m2)
+	f("?label=street:A&label=side:left", m1)
+	f("?label=street:B:1", m3)
+	f("?label=street:C")
+	f("?node=S", m1, m2)
+	f("?node=F1", m1)
+	f("?node=F2", m2)
+	f("?node=F1&at="+(moved-1).String(), m1, m2)
+	f("?node=F1&label=street:A&prefix=m2&at="+(moved-1).String(), m2)
+	for query, want := range map[string]string{"?node=F9": "registry/nodes lists", "?label=street": "want a key and a value", "?at=now": "name that with node="} {
+		if a := get(t, address+query); a.code != 400 || !strings.Contains(a.body, want) {
+			t.Errorf("%s = %d %s", query, a.code, a.body)
+		}
+	}
+}

@@ -157,3 +157,6 @@ func (m *Meter) Location() *time.Location {
 	}
 	return zone
 }
+
+// LabelKeys returns the keys of labels in rising order.
+func LabelKeys(labels map[string]string) []string { return sortedKeys(labels) }
