@@ -8,8 +8,9 @@
 // Segments and tails are sources that merge.go walks in the order (register,
 // meter, start); panes.go and readings.go decide which of several stored rows
 // counts, asof.go folds readings into the panes that were known at an earlier
-// time, steps.go joins panes into longer steps and groups.go joins series. Which steps
-// there are is told by grid.go, of days, months and years by calendar.go. The
+// time, fill.go (with likeday.go) spreads what was caught up over a gap, steps.go joins
+// panes into longer steps and groups.go joins series. Which steps there are is told by
+// grid.go, of days, months and years by calendar.go. The
 // rows that come out are cells of a table (table.go), written by json.go, csv.go or
 // arrow.go as they come, so that memory does not grow with the answer. decimal.go
 // prints thousandths without a floating point number in between. Failures become

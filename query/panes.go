@@ -60,7 +60,7 @@ func (n *newestPanes) end() error {
 
 // paneColumns returns the columns that the answer to q is made of.
 func paneColumns(q *windowsQuery) pane.PaneColumns {
-	if q.group == noGrouping {
+	if q.group == noGrouping || q.fill != fillNone { // a gap is told by the readings at its ends
 		return pane.AllColumns &^ pane.ColCarry
 	}
 	// What decides which row counts and whether it holds anything, and what a group tells.

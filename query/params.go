@@ -105,6 +105,7 @@ type windowsQuery struct {
 	selection
 	grid   grid
 	closed bool
+	fill   fillMode
 	group  grouping
 	agg    aggregation
 }
@@ -371,6 +372,7 @@ func (p *params) windowsParams(width gridloom.Millis) (windowsQuery, error) {
 	q := windowsQuery{selection: p.selection()}
 	q.grid = p.grid(q.from, q.to, width)
 	q.closed = p.flag("closed")
+	q.fill = p.fill(q.registers)
 	if i, ok := p.choice("group_by", groupNames); ok {
 		q.group = grouping(i)
 	}
@@ -385,6 +387,17 @@ func (p *params) windowsParams(width gridloom.Millis) (windowsQuery, error) {
 	q.from, q.to = q.grid.from, q.grid.to
 	p.known = append(p.known, "format")
 	return q, p.done()
+}
+
+// fill reads fill=, which every named register must be for.
+func (p *params) fill(ids []gridloom.RegisterID) fillMode {
+	i, _ := p.choice("fill", fillNames)
+	for _, id := range ids {
+		if r := id.Info(); fillMode(i) != fillNone && r.Kind != gridloom.Counter {
+			p.fail("fill", fillNames[i], fmt.Sprintf("it spreads what a counter caught up over a gap; %s is no counter (%s), and nothing is known of its gaps", r.Alias, r.Kind))
+		}
+	}
+	return fillMode(i)
 }
 
 // grid reads step=: the width of a window, a multiple of it, or a step of the

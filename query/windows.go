@@ -21,14 +21,19 @@ func (s *Server) listWindows(w http.ResponseWriter, r *http.Request) error {
 	if q.format, err = formatOf(r, p.one("format")); err != nil {
 		return err
 	}
-	sel := pane.Selector{Meters: q.meters, Registers: q.registers, From: q.from, To: q.to}
+	sel := pane.Selector{Meters: q.meters, Registers: q.registers}
+	sel.From, sel.To = q.reads()
 	kind := pane.KindPane
 	if q.asOf != 0 { // folded from the beginning of each series
 		kind, sel.From, sel.To = pane.KindRaw, 0, 0
-		q.margin = asOfMargin(q.registers, &s.cfg.Window)
+		from, _ := q.reads()
+		q.margin = asOfMargin(q.registers, &s.cfg.Window) + q.from - from
 	}
 	return s.scan(w, r, &q.selection, kind, sel, func(ctx context.Context, sc *scan) error {
 		head := append(q.head(sc), field{"step", kindString, text(q.grid.name)})
+		if q.fill != fillNone {
+			head = append(head, field{"fill", kindString, text(fillNames[q.fill])})
+		}
 		t := windowTable(&q, head)
 		if q.group != noGrouping {
 			t = groupTable(&q, append(head, field{"group_by", kindString, text(groupNames[q.group])}, field{"agg", kindString, text(aggNames[q.agg])}))
@@ -45,8 +50,16 @@ func (s *Server) windows(ctx context.Context, sc *scan, q *windowsQuery, enc enc
 	}
 	watermark := s.watermarks(sc.snaps, q.asOf)
 	out = &countSeries{most: s.limits.Series, next: &steps{window: s.cfg.Window, grid: &q.grid, watermark: watermark, next: out}}
+	from, to := q.reads()
+	if q.fill != fillNone {
+		f := &fill{from: q.from, to: q.to, width: s.cfg.Window.Width, next: out}
+		if q.fill == fillLikeDay {
+			f.days = newLikeDays(f.width, q.zone)
+		}
+		out = f
+	}
 	if q.asOf == 0 {
-		newest := &newestPanes{from: q.from, to: q.to, next: out}
+		newest := &newestPanes{from: from, to: to, next: out}
 		sources, err := s.paneSources(ctx, sc, q)
 		if err != nil {
 			return err
@@ -60,8 +73,8 @@ func (s *Server) windows(ctx context.Context, sc *scan, q *windowsQuery, enc enc
 	if err != nil {
 		return err
 	}
-	fold := &foldSeries{window: s.cfg.Window, windowOf: windowOf, asOf: q.asOf, from: q.from, to: q.to, kept: s.rawFrom(sc.snaps), watermark: watermark, next: func(p *gridloom.Pane) error {
-		if p.Start >= q.to || p.Start+p.Length <= q.from || window.IsEmpty(p) {
+	fold := &foldSeries{window: s.cfg.Window, windowOf: windowOf, asOf: q.asOf, from: from, to: to, kept: s.rawFrom(sc.snaps), watermark: watermark, next: func(p *gridloom.Pane) error {
+		if p.Start >= to || p.Start+p.Length <= from || window.IsEmpty(p) {
 			return nil
 		}
 		return out.take(p)
