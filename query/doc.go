@@ -9,8 +9,8 @@
 // meter, start); panes.go and readings.go decide which of several stored rows
 // counts, asof.go folds readings into the panes that were known at an earlier
 // time, fill.go (with likeday.go) spreads what was caught up over a gap, steps.go joins
-// panes into longer steps and groups.go joins series. Which steps there are is told by
-// grid.go, of days, months and years by calendar.go. The
+// panes into longer steps and groups.go joins series; demand.go finds the greatest means.
+// Which steps there are is told by grid.go, of days, months and years by calendar.go. The
 // rows that come out are cells of a table (table.go), written by json.go, csv.go or
 // arrow.go as they come, so that memory does not grow with the answer. decimal.go
 // prints thousandths without a floating point number in between. Failures become

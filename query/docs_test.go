@@ -85,8 +85,8 @@ func TestExamplesOfTheAPIPage(t *testing.T) {
 		got := strings.ReplaceAll(get(t, address+string(b[m[2]:m[3]])).body, "\r\n", "\n")
 		return append(append(slices.Clone(b[:m[4]]), got...), "```"...)
 	})
-	if found < 9 {
-		t.Errorf("%d examples were found, want at least 9", found)
+	if found < 10 {
+		t.Errorf("%d examples were found, want at least 10", found)
 	}
 	if *update {
 		if err := os.WriteFile(path, fresh, 0o644); err != nil {
@@ -207,9 +207,13 @@ func TestOpenAPIDocumentTellsWhatIsServed(t *testing.T) {
 	if _, err := l.editsParams(); err != nil {
 		t.Fatal(err)
 	}
+	d := newParams("", t0, testLimits())
+	if _, err := d.demandParams(gridloom.DefaultWidth); err != nil {
+		t.Fatal(err)
+	}
 	for path, known := range map[string][]string{
 		"/api/v1/edits": l.known, "/api/v1/edits/{edit}": {"edit", "as_of"},
-		"/api/v1/windows": q.known, "/api/v1/readings": r.known, "/api/v1/status": {"format"}, "/api/v1/rejects": {"limit", "before", "reason", "format"},
+		"/api/v1/windows": q.known, "/api/v1/demand": d.known, "/api/v1/readings": r.known, "/api/v1/status": {"format"}, "/api/v1/rejects": {"limit", "before", "reason", "format"},
 		"/api/v1/meters": {"register", "registers", "prefix", "after", "limit", "partial", "label", "node", "at", "format"}, "/api/v1/meters/{meter}": {"meter", "format"},
 	} {
 		var names []string
@@ -231,8 +235,9 @@ func TestOpenAPIDocumentTellsWhatIsServed(t *testing.T) {
 	zoned := selection{zone: time.UTC}
 	for schema, tb := range map[string]*table{
 		"Window": windowTable(&windowsQuery{selection: zoned}, nil), "Reading": readingTable(&readingsQuery{selection: zoned, history: true}, nil),
-		"Edit":  editTable(false),
-		"Group": groupTable(&windowsQuery{selection: zoned, group: byRegister}, nil),
+		"Edit":   editTable(false),
+		"Demand": demandTable(&demandQuery{windowsQuery: windowsQuery{selection: zoned}}, nil),
+		"Group":  groupTable(&windowsQuery{selection: zoned, group: byRegister}, nil),
 	} {
 		var have, want []string
 		for name := range doc.Components.Schemas[schema].Properties {

@@ -116,6 +116,7 @@ const indexPage = `<!doctype html>
 <li><a href="/api/v1/meters">/api/v1/meters</a> what reports, and since when not
 <li><a href="/api/v1/windows?group_by=register&amp;from=-1d&amp;step=1h">/api/v1/windows?group_by=register&amp;from=-1d&amp;step=1h</a> the last day of the fleet
 <li><a href="/api/v1/readings?from=-15m&amp;format=csv">/api/v1/readings?from=-15m&amp;format=csv</a> what came in during the last quarter of an hour
+<li><a href="/api/v1/demand?from=-7d">/api/v1/demand?from=-7d</a> the maximum demand of each meter and day
 <li><a href="/api/v1/rejects">/api/v1/rejects</a> what could not be taken, and why
 <li><a href="/api/v1/openapi.yaml">/api/v1/openapi.yaml</a> all of it as OpenAPI 3.1
 <li><a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>, <a href="/metrics">/metrics</a>

@@ -125,11 +125,13 @@ type params struct {
 	limits *Limits
 	zone   *time.Location // of dates
 	err    error
+
+	scaleOf func(id gridloom.RegisterID, unit string) (places int, err error) // of unit=
 }
 
 func newParams(rawQuery string, now gridloom.Millis, limits *Limits) *params {
 	values, err := url.ParseQuery(rawQuery)
-	p := &params{values: values, now: now, limits: limits, zone: time.UTC}
+	p := &params{values: values, now: now, limits: limits, zone: time.UTC, scaleOf: unitScale}
 	if err != nil {
 		p.err = &problem{
 			kind: problemParameter, status: 400, detail: "the query string cannot be read: " + err.Error(),
@@ -358,7 +360,7 @@ func (p *params) unit(ids []gridloom.RegisterID) (unit string, scale int) {
 		p.fail("unit", unit, "name the registers that it is for, such as register=energy_import&unit=kWh")
 	}
 	for _, id := range ids {
-		places, err := unitScale(id, unit)
+		places, err := p.scaleOf(id, unit)
 		if err != nil {
 			p.fail("unit", unit, mendOf(err))
 		}

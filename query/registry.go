@@ -369,8 +369,9 @@ func writeDoc(w http.ResponseWriter, status int, doc any) error {
 	return nil
 }
 
-// windowsAsOf returns the function from a series to how it is folded by what the registry said at a time.
-func (s *Server) windowsAsOf(ctx context.Context, meters []string, asOf gridloom.Millis) (func(meter string, register gridloom.RegisterID) window.Config, error) {
+// windowsAsOf returns the function from a series to how it is folded, which is as cfg says but for what the registry
+// said at a time; 0 is now.
+func (s *Server) windowsAsOf(ctx context.Context, cfg window.Config, meters []string, asOf gridloom.Millis) (func(meter string, register gridloom.RegisterID) window.Config, error) {
 	var keys []string
 	for _, m := range meters {
 		keys = append(keys, pane.RecordKey(registry.ClassMeter, m))
@@ -390,7 +391,7 @@ func (s *Server) windowsAsOf(ctx context.Context, meters []string, asOf gridloom
 		}
 	}
 	return func(meter string, register gridloom.RegisterID) window.Config {
-		w := s.cfg.Window
+		w := cfg
 		if r, ok := parsed[meter].Registers[register.Info().Alias]; ok {
 			w.Dials = r.Dials
 			w.Rating = cmp.Or(int64(r.Rating), w.Rating)

@@ -129,6 +129,7 @@ func (s *Server) Routes() http.Handler {
 		r.Get("/meters/{meter}", s.handle("meter", s.oneMeter))
 		r.Get("/readings", s.handle("readings", s.listReadings))
 		r.Get("/windows", s.handle("windows", s.listWindows))
+		r.Get("/demand", s.handle("demand", s.listDemand))
 		r.Get("/status", s.handle("status", s.status))
 		r.Post("/edits", s.handle("edit", s.postEdit))
 		r.Get("/edits", s.handle("edits", s.listEdits))

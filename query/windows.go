@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 
@@ -59,21 +60,36 @@ func (s *Server) windows(ctx context.Context, sc *scan, q *windowsQuery, enc enc
 		out = f
 	}
 	if q.asOf == 0 {
-		newest := &newestPanes{from: from, to: to, next: out}
-		sources, err := s.paneSources(ctx, sc, q)
-		if err != nil {
-			return err
-		}
-		if err := merge(ctx, sources, s.order.ofPane, newest.take); err != nil {
-			return err
-		}
-		return newest.end()
+		return s.storedPanes(ctx, sc, q, from, to, out)
 	}
-	windowOf, err := s.windowsAsOf(ctx, q.meters, q.asOf)
+	return s.foldPanes(ctx, sc, q, s.cfg.Window, from, to, out)
+}
+
+// storedPanes walks the panes that overlap [from, to) as they are stored and held.
+func (s *Server) storedPanes(ctx context.Context, sc *scan, q *windowsQuery, from, to gridloom.Millis, out paneSink) error {
+	newest := &newestPanes{from: from, to: to, next: out}
+	sources, err := s.paneSources(ctx, sc, q)
 	if err != nil {
 		return err
 	}
-	fold := &foldSeries{window: s.cfg.Window, windowOf: windowOf, asOf: q.asOf, from: from, to: to, kept: s.rawFrom(sc.snaps), watermark: watermark, next: func(p *gridloom.Pane) error {
+	if err := merge(ctx, sources, s.order.ofPane, newest.take); err != nil {
+		return err
+	}
+	return newest.end()
+}
+
+// foldPanes walks the panes that overlap [from, to) as cfg makes them of the readings
+// that were logged until q.asOf, or of all that there are.
+func (s *Server) foldPanes(ctx context.Context, sc *scan, q *windowsQuery, cfg window.Config, from, to gridloom.Millis, out paneSink) error {
+	asOf := q.asOf
+	if asOf == 0 {
+		asOf = math.MaxInt64
+	}
+	windowOf, err := s.windowsAsOf(ctx, cfg, q.meters, q.asOf)
+	if err != nil {
+		return err
+	}
+	fold := &foldSeries{window: cfg, windowOf: windowOf, asOf: asOf, from: from, to: to, kept: s.rawFrom(sc.snaps), watermark: s.watermarks(sc.snaps, q.asOf), next: func(p *gridloom.Pane) error {
 		if p.Start >= to || p.Start+p.Length <= from || window.IsEmpty(p) {
 			return nil
 		}
