@@ -9,12 +9,12 @@
 // meter, start); panes.go and readings.go decide which of several stored rows
 // counts, asof.go folds readings into the panes that were known at an earlier
 // time, fill.go (with likeday.go) spreads what was caught up over a gap, steps.go joins
-// panes into longer steps and groups.go joins series; demand.go finds the greatest means.
-// Which steps there are is told by grid.go, of days, months and years by calendar.go. The
-// rows that come out are cells of a table (table.go), written by json.go, csv.go or
-// arrow.go as they come, so that memory does not grow with the answer. decimal.go
-// prints thousandths without a floating point number in between. Failures become
-// RFC 9457 problems (problem.go) in one table (server.go). What is written goes into the log, and is
-// read back as records (records.go): the registry
-// (registry.go, registrybatch.go of many entries at once, registrylist.go).
+// panes into longer steps or, with banded.go, into the bands of a calendar (bands.go), and
+// groups.go joins series; demand.go finds the greatest means. Which steps there are is
+// told by grid.go, of days, months and years by calendar.go. The rows that come out are
+// cells of a table (table.go), written by json.go, csv.go or arrow.go as they come, so
+// that memory does not grow with the answer. decimal.go prints thousandths without a
+// floating point number in between. Failures become RFC 9457 problems (problem.go) in one
+// table (server.go). What is written goes into the log, and is read back as records (records.go): the
+// registry (registry.go, registrybatch.go of many entries at once, registrylist.go).
 package query

@@ -26,6 +26,13 @@ func docsWorld(t *testing.T) *world {
 	w := newWorld(t)
 	now := t0 + 12*gridloom.Hour
 	w.cfg.Now, w.logged = func() gridloom.Millis { return now }, now
+	cal, faults := NewCalendar(&CalendarSpec{Name: "day-night", Zone: "Europe/Brussels", Days: []DayTypeSpec{{Name: "working", Days: weekdays[1:6]}, {Name: "weekend", Days: []string{"sat", "sun"}}}, Bands: []BandSpec{
+		{Band: "day", Days: []string{"working"}, Hours: []string{"07:00-22:00"}}, {Band: "night", Days: []string{"working"}, Hours: []string{"22:00-07:00"}}, {Band: "night", Days: []string{"weekend"}},
+	}}, gridloom.DefaultWidth)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	w.cfg.Calendars = []*Calendar{cal}
 	ten := t0 + 10*gridloom.Hour
 	var rows []gridloom.Reading
 	add := func(meter, name string, start, length gridloom.Millis, value int64, logged gridloom.Millis) *gridloom.Reading {
@@ -85,8 +92,8 @@ func TestExamplesOfTheAPIPage(t *testing.T) {
 		got := strings.ReplaceAll(get(t, address+string(b[m[2]:m[3]])).body, "\r\n", "\n")
 		return append(append(slices.Clone(b[:m[4]]), got...), "```"...)
 	})
-	if found < 10 {
-		t.Errorf("%d examples were found, want at least 10", found)
+	if found < 11 {
+		t.Errorf("%d examples were found, want at least 11", found)
 	}
 	if *update {
 		if err := os.WriteFile(path, fresh, 0o644); err != nil {
@@ -234,10 +241,10 @@ func TestOpenAPIDocumentTellsWhatIsServed(t *testing.T) {
 
 	zoned := selection{zone: time.UTC}
 	for schema, tb := range map[string]*table{
-		"Window": windowTable(&windowsQuery{selection: zoned}, nil), "Reading": readingTable(&readingsQuery{selection: zoned, history: true}, nil),
+		"Window": windowTable(&windowsQuery{selection: zoned, bands: &Calendar{}}, nil), "Reading": readingTable(&readingsQuery{selection: zoned, history: true}, nil),
 		"Edit":   editTable(false),
 		"Demand": demandTable(&demandQuery{windowsQuery: windowsQuery{selection: zoned}}, nil),
-		"Group":  groupTable(&windowsQuery{selection: zoned, group: byRegister}, nil),
+		"Group":  groupTable(&windowsQuery{selection: zoned, bands: &Calendar{}, group: byRegister}, nil),
 	} {
 		var have, want []string
 		for name := range doc.Components.Schemas[schema].Properties {

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/gridloom/gridloom"
@@ -17,6 +18,17 @@ const (
 )
 
 var fillNames = []string{fillNone: "none", fillLinear: "linear", fillLikeDay: "like_day"}
+
+// fill reads fill=, which every named register must be for.
+func (p *params) fill(ids []gridloom.RegisterID) fillMode {
+	i, _ := p.choice("fill", fillNames)
+	for _, id := range ids {
+		if r := id.Info(); fillMode(i) != fillNone && r.Kind != gridloom.Counter {
+			p.fail("fill", fillNames[i], fmt.Sprintf("it spreads what a counter caught up over a gap; %s is no counter (%s), and nothing is known of its gaps", r.Alias, r.Kind))
+		}
+	}
+	return fillMode(i)
+}
 
 // longestFill is the longest gap that is filled. It bounds how far beyond the asked
 // span panes are read, so that a window says the same whatever span it is asked in.

@@ -413,7 +413,7 @@ func BenchmarkFill(b *testing.B) {
 				if mode != "none" {
 					f := &fill{from: t0, to: t0 + 365*gridloom.Day, width: cfg.Width, next: out}
 					if mode == "like_day" {
-						f.days = newLikeDays(cfg.Width, nil)
+						f.days = newLikeDays(cfg.Width, nil, nil)
 					}
 					out = f
 				}

@@ -31,7 +31,7 @@ const chunkSteps = 128
 type group struct {
 	meter    string               // of byMeter
 	register gridloom.RegisterID  // of byRegister; of byMeter one of the group, for kind and unit
-	chunks   map[int64][]groupSum // by number of the first step, divided by chunkSteps
+	chunks   map[int64][]groupSum // by place of the first step, divided by chunkSteps
 }
 
 // groups joins the steps of many series. Rows come in the order (register, meter,
@@ -41,10 +41,11 @@ type groups struct {
 	by     grouping
 	agg    aggregation
 	grid   *grid
-	single bool  // of all panes the register is the same
-	most   int64 // sums held at once
+	bands  *banded // nil, or what tells the band of each pane: then each step has a place for each band
+	single bool    // of all panes the register is the same
+	most   int64   // sums held at once
 	held   int64
-	emit   func(g *group, step gridloom.Window, s *groupSum) error
+	emit   func(g *group, step gridloom.Window, band int, s *groupSum) error
 	named  map[string]*group // byMeter, of several registers
 	last   *group
 	recent struct {
@@ -58,12 +59,23 @@ func (g *groups) take(p *gridloom.Pane) error {
 		return err
 	}
 	place := g.grid.number(p.Start)
+	if g.bands != nil {
+		place = place*g.perStep() + int64(g.bands.band)
+	}
 	sums, err := g.chunk(place / chunkSteps)
 	if err != nil {
 		return err
 	}
 	sums[place%chunkSteps].add(p, g.agg)
 	return nil
+}
+
+// perStep returns how many places a step has.
+func (g *groups) perStep() int64 {
+	if g.bands == nil {
+		return 1
+	}
+	return int64(len(g.bands.sums))
 }
 
 // enter makes the group of p the last one.
@@ -105,7 +117,7 @@ func (g *groups) chunk(i int64) ([]groupSum, error) {
 	}
 	sums := g.last.chunks[i]
 	if sums == nil {
-		size := min(chunkSteps, g.grid.len()-i*chunkSteps)
+		size := min(chunkSteps, g.grid.len()*g.perStep()-i*chunkSteps)
 		if g.held += size; g.held > max(g.most, chunkSteps) {
 			return nil, overLimit("step", fmt.Sprintf("more than %d steps of all groups would be held in memory", g.most),
 				"ask for a longer step, a shorter span or fewer meters")
@@ -211,7 +223,8 @@ func (g *groups) hand(one *group) error {
 			if sums[i].series == 0 {
 				continue
 			}
-			if err := g.emit(one, g.grid.step(c*chunkSteps+int64(i)), &sums[i]); err != nil {
+			place := c*chunkSteps + int64(i)
+			if err := g.emit(one, g.grid.step(place/g.perStep()), int(place%g.perStep()), &sums[i]); err != nil {
 				return err
 			}
 		}

@@ -18,8 +18,11 @@ const (
 )
 
 // typeOfDay returns the type of a date. 1970-01-01 was a Thursday.
-func typeOfDay(d civilDay) dayType {
-	switch (int64(d)%7 + 7) % 7 {
+func (d *likeDays) typeOfDay(date civilDay) dayType {
+	if d.calendar != nil && d.calendar.isHoliday(date) {
+		return sunday
+	}
+	switch (int64(date)%7 + 7) % 7 {
 	case 2:
 		return saturday
 	case 3:
@@ -53,8 +56,9 @@ const measured = gridloom.EstimatedLinear | gridloom.Derived | gridloom.Late | g
 // place of a window on the clock of the zone, from local midnight. In the hour that comes
 // twice two windows have one slot.
 type likeDays struct {
-	width gridloom.Millis
-	clock localClock
+	width    gridloom.Millis
+	clock    localClock
+	calendar *Calendar // nil, or what says which days are holidays, which go with Sundays
 
 	day, ended dayUse // the one at hand, and the one before it while no reading came since
 	last       gridloom.Millis
@@ -75,11 +79,11 @@ type dayUse struct {
 	count   []uint16 // windows of a slot
 }
 
-func newLikeDays(width gridloom.Millis, zone *time.Location) *likeDays {
+func newLikeDays(width gridloom.Millis, zone *time.Location, holidays *Calendar) *likeDays {
 	if zone == nil {
 		zone = time.UTC
 	}
-	return &likeDays{width: width, clock: localClock{zone: zone}}
+	return &likeDays{width: width, clock: localClock{zone: zone}, calendar: holidays}
 }
 
 // reset forgets the series.
@@ -164,7 +168,7 @@ func (d *likeDays) keep() {
 		d.drop(u)
 		return
 	}
-	t := typeOfDay(u.date)
+	t := d.typeOfDay(u.date)
 	models := d.models[t]
 	if len(models) == likeDaysMost {
 		d.drop(&models[0])
@@ -183,7 +187,7 @@ func (d *likeDays) weigh(g gridloom.Window) (weight func(a, b gridloom.Millis) i
 	weight = func(a, b gridloom.Millis) int64 {
 		start := a.Floor(d.width)
 		date, slot := d.slot(start)
-		mean := d.sums[int64(typeOfDay(date))*slots+slot]
+		mean := d.sums[int64(d.typeOfDay(date))*slots+slot]
 		if mean < 0 {
 			return -1
 		}

@@ -106,6 +106,7 @@ type windowsQuery struct {
 	grid   grid
 	closed bool
 	fill   fillMode
+	bands  *Calendar // nil: none
 	group  grouping
 	agg    aggregation
 }
@@ -126,7 +127,9 @@ type params struct {
 	zone   *time.Location // of dates
 	err    error
 
-	scaleOf func(id gridloom.RegisterID, unit string) (places int, err error) // of unit=
+	calendars []*Calendar
+	ownZone   *time.Location                                                    // of the calendar that is asked for: the default of tz
+	scaleOf   func(id gridloom.RegisterID, unit string) (places int, err error) // of unit=
 }
 
 func newParams(rawQuery string, now gridloom.Millis, limits *Limits) *params {
@@ -259,7 +262,10 @@ func (p *params) span() (from, to gridloom.Millis) {
 func (p *params) tz() *time.Location {
 	name := p.one("tz")
 	if name == "" {
-		return nil
+		if p.ownZone != nil {
+			p.zone = p.ownZone
+		}
+		return p.ownZone
 	}
 	zone, err := loadZone(name)
 	if err != nil {
@@ -371,7 +377,8 @@ func (p *params) unit(ids []gridloom.RegisterID) (unit string, scale int) {
 
 // windowsParams reads a request for /windows over stored panes of the given width.
 func (p *params) windowsParams(width gridloom.Millis) (windowsQuery, error) {
-	q := windowsQuery{selection: p.selection()}
+	q := windowsQuery{bands: p.calendar()}
+	q.selection = p.selection()
 	q.grid = p.grid(q.from, q.to, width)
 	q.closed = p.flag("closed")
 	q.fill = p.fill(q.registers)
@@ -389,17 +396,6 @@ func (p *params) windowsParams(width gridloom.Millis) (windowsQuery, error) {
 	q.from, q.to = q.grid.from, q.grid.to
 	p.known = append(p.known, "format")
 	return q, p.done()
-}
-
-// fill reads fill=, which every named register must be for.
-func (p *params) fill(ids []gridloom.RegisterID) fillMode {
-	i, _ := p.choice("fill", fillNames)
-	for _, id := range ids {
-		if r := id.Info(); fillMode(i) != fillNone && r.Kind != gridloom.Counter {
-			p.fail("fill", fillNames[i], fmt.Sprintf("it spreads what a counter caught up over a gap; %s is no counter (%s), and nothing is known of its gaps", r.Alias, r.Kind))
-		}
-	}
-	return fillMode(i)
 }
 
 // grid reads step=: the width of a window, a multiple of it, or a step of the

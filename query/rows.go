@@ -18,7 +18,7 @@ func (sel *selection) unitOf(id gridloom.RegisterID) string {
 func windowTable(q *windowsQuery, head []field) *table {
 	dec := func(name string) column { return column{name, kindDecimal, q.scale} }
 	times := append([]column{{name: "start", kind: kindInstant}, {name: "end", kind: kindInstant}}, localColumns(q.zone)...)
-	return &table{noun: "windows", head: head, columns: slices.Concat([]column{{name: "meter"}, {name: "register"}, {name: "unit"}}, times, []column{
+	return &table{noun: "windows", head: head, columns: slices.Concat([]column{{name: "meter"}, {name: "register"}, {name: "unit"}}, times, bandColumn(q.bands), []column{
 		dec("energy"),
 		{"coverage", kindDecimal, 6},
 		{name: "coverage_ms", kind: kindInt},
@@ -34,13 +34,14 @@ func windowTable(q *windowsQuery, head []field) *table {
 // windowRows writes panes as rows of windowTable.
 type windowRows struct {
 	q     *windowsQuery
+	bands *banded // nil: there is no such column
 	enc   encoder
 	local local
 	cells []cell
 }
 
-func newWindowRows(q *windowsQuery, enc encoder) *windowRows {
-	return &windowRows{q: q, enc: enc, local: newLocal(q.zone, q.grid.layout)}
+func newWindowRows(q *windowsQuery, bands *banded, enc encoder) *windowRows {
+	return &windowRows{q: q, bands: bands, enc: enc, local: newLocal(q.zone, q.grid.layout)}
 }
 
 func (w *windowRows) take(p *gridloom.Pane) error {
@@ -57,11 +58,18 @@ func (w *windowRows) take(p *gridloom.Pane) error {
 	}
 	covers := kind != gridloom.Event
 	var covered int64
+	length := p.Length
+	if w.bands != nil {
+		length = w.bands.length(gridloom.Window{Start: p.Start, End: end}, w.bands.band)
+	}
 	if covers {
-		covered = ratio(p.Coverage, p.Length)
+		covered = ratio(p.Coverage, length)
 	}
 	w.cells = w.local.append(append(w.cells[:0],
 		text(p.Meter), text(p.Register.Info().Alias), text(w.q.unitOf(p.Register)), instant(p.Start), instant(end)), p.Start)
+	if w.bands != nil {
+		w.cells = append(w.cells, w.bands.name(w.bands.band))
+	}
 	w.cells = append(w.cells,
 		when(p.HasEnergy, p.Energy), when(covers, covered), when(covers, int64(p.Coverage)), number(p.N),
 		when(some && (kind == gridloom.Interval || kind == gridloom.Event), p.Sum),
@@ -80,7 +88,7 @@ func groupTable(q *windowsQuery, head []field) *table {
 		name, members = "meter", "registers"
 	}
 	times := append([]column{{name: "start", kind: kindInstant}, {name: "end", kind: kindInstant}}, localColumns(q.zone)...)
-	return &table{noun: "windows", head: head, columns: slices.Concat([]column{{name: name}, {name: "unit"}}, times, []column{
+	return &table{noun: "windows", head: head, columns: slices.Concat([]column{{name: name}, {name: "unit"}}, times, bandColumn(q.bands), []column{
 		{name: members, kind: kindInt},
 		dec("energy"), dec("mean"), dec("sum"),
 		{"coverage", kindDecimal, 6},
@@ -93,10 +101,10 @@ func groupTable(q *windowsQuery, head []field) *table {
 }
 
 // groupRows returns the function that writes sums as rows of groupTable.
-func groupRows(q *windowsQuery, enc encoder) func(g *group, step gridloom.Window, s *groupSum) error {
+func groupRows(q *windowsQuery, bands *banded, enc encoder) func(g *group, step gridloom.Window, band int, s *groupSum) error {
 	var cells []cell
 	at := newLocal(q.zone, q.grid.layout)
-	return func(g *group, step gridloom.Window, s *groupSum) error {
+	return func(g *group, step gridloom.Window, band int, s *groupSum) error {
 		if q.closed && s.open || step.Start >= q.to || step.End <= q.from {
 			return nil
 		}
@@ -108,10 +116,17 @@ func groupRows(q *windowsQuery, enc encoder) func(g *group, step gridloom.Window
 		kind := g.register.Info().Kind
 		covers := kind != gridloom.Event
 		var covered int64
+		length := step.Length()
+		if bands != nil {
+			length = bands.length(step, band)
+		}
 		if covers {
-			covered = ratio(s.coverage, step.Length()*gridloom.Millis(s.series))
+			covered = ratio(s.coverage, length*gridloom.Millis(s.series))
 		}
 		cells = at.append(append(cells[:0], text(name), text(q.unitOf(g.register)), instant(step.Start), instant(step.End)), step.Start)
+		if bands != nil {
+			cells = append(cells, bands.name(band))
+		}
 		cells = append(cells,
 			number(s.series), when(ok && kind <= gridloom.Interval, v), when(ok && kind == gridloom.Gauge, v), when(ok && kind == gridloom.Event, v),
 			when(covers, covered), number(s.n), when(s.extremes, s.least), when(s.extremes, s.greatest), quality(s.quality),

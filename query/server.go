@@ -53,6 +53,8 @@ type Config struct {
 	Logger     *slog.Logger           // default: none
 	Registerer prometheus.Registerer  // default: none
 
+	// Calendars are those of calendar=, each with a name of its own. Default: none.
+	Calendars []*Calendar
 	// Problems names, for /readyz, what keeps this process from working beside its
 	// partitions, such as a full disk. Default: nothing.
 	Problems func(ctx context.Context) []string

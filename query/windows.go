@@ -15,6 +15,7 @@ import (
 // listWindows answers GET /windows.
 func (s *Server) listWindows(w http.ResponseWriter, r *http.Request) error {
 	p := newParams(r.URL.RawQuery, s.cfg.Now(), &s.limits)
+	p.calendars = s.cfg.Calendars
 	q, err := p.windowsParams(s.cfg.Window.Width)
 	if err != nil {
 		return err
@@ -35,6 +36,9 @@ func (s *Server) listWindows(w http.ResponseWriter, r *http.Request) error {
 		if q.fill != fillNone {
 			head = append(head, field{"fill", kindString, text(fillNames[q.fill])})
 		}
+		if q.bands != nil {
+			head = append(head, field{"calendar", kindString, text(q.bands.name)})
+		}
 		t := windowTable(&q, head)
 		if q.group != noGrouping {
 			t = groupTable(&q, append(head, field{"group_by", kindString, text(groupNames[q.group])}, field{"agg", kindString, text(aggNames[q.agg])}))
@@ -45,17 +49,26 @@ func (s *Server) listWindows(w http.ResponseWriter, r *http.Request) error {
 
 // windows walks the panes that q asks for and writes what comes of them.
 func (s *Server) windows(ctx context.Context, sc *scan, q *windowsQuery, enc encoder) error {
-	var out paneSink = newWindowRows(q, enc)
-	if q.group != noGrouping {
-		out = &groups{by: q.group, agg: q.agg, grid: &q.grid, single: len(q.registers) == 1, most: s.limits.Steps, named: map[string]*group{}, emit: groupRows(q, enc)}
-	}
 	watermark := s.watermarks(sc.snaps, q.asOf)
-	out = &countSeries{most: s.limits.Series, next: &steps{window: s.cfg.Window, grid: &q.grid, watermark: watermark, next: out}}
+	var bands *banded // in place of steps
+	if q.bands != nil {
+		bands = newBanded(s.cfg.Window, &q.grid, q.bands, watermark)
+	}
+	var out paneSink = newWindowRows(q, bands, enc)
+	if q.group != noGrouping {
+		out = &groups{by: q.group, agg: q.agg, grid: &q.grid, bands: bands, single: len(q.registers) == 1, most: s.limits.Steps, named: map[string]*group{}, emit: groupRows(q, bands, enc)}
+	}
+	if bands != nil {
+		bands.next, out = out, bands
+	} else {
+		out = &steps{window: s.cfg.Window, grid: &q.grid, watermark: watermark, next: out}
+	}
+	out = &countSeries{most: s.limits.Series, next: out}
 	from, to := q.reads()
 	if q.fill != fillNone {
 		f := &fill{from: q.from, to: q.to, width: s.cfg.Window.Width, next: out}
 		if q.fill == fillLikeDay {
-			f.days = newLikeDays(f.width, q.zone)
+			f.days = newLikeDays(f.width, q.zone, q.bands)
 		}
 		out = f
 	}

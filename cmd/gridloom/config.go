@@ -56,6 +56,8 @@ type config struct {
 	window time.Duration // 0: as the data directory has it
 	retain aggregate.Retention
 
+	calendars string // file of bands
+
 	demo   bool
 	meters int
 	agents int
@@ -122,6 +124,9 @@ func (c *config) addFlags(fs *flag.FlagSet) {
 	if c.role.does(roleAggregate) {
 		fs.DurationVar(&c.window, "window", gridloom.DefaultWidth.Duration(), "length of a window, 1m to 1h, fixed for a data directory")
 		addRetentionFlags(fs, &c.retain)
+	}
+	if c.role.does(roleQuery) {
+		fs.StringVar(&c.calendars, "calendars", "", "`file` (YAML) of calendars of bands, for calendar= of /api/v1/windows")
 	}
 	if c.role == roleUp {
 		fs.BoolVar(&c.demo, "demo", false, "run a simulated neighbourhood behind real edge agents")

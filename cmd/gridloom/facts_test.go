@@ -193,7 +193,7 @@ func TestHouseholdsThroughTheWholePath(t *testing.T) {
 		skipWithout(t, "GRIDLOOM_DATA with intervals/household-exports")
 	}
 	s := newServer(t)
-	s.start()
+	s.start("--calendars", calendarsOfDocs(t))
 	began := time.Now()
 	var sets []string
 	duplicates := map[string]int{}
@@ -210,6 +210,9 @@ func TestHouseholdsThroughTheWholePath(t *testing.T) {
 	}
 	t.Logf("queryable after %.1f s", time.Since(began).Seconds())
 	s.checkFacts(duplicates, sets...)
+	for _, f := range readFacts(t, "fluvius-bands") {
+		s.checkBands(&f, "fluvius")
+	}
 }
 
 // replayHousehold runs an agent over one file until all of it is acknowledged.

@@ -35,6 +35,10 @@ func openPipeline(ctx context.Context, cfg config, dir *dataDir, logger *slog.Lo
 	if p.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.http); err != nil {
 		return nil, fmt.Errorf("HTTP listener %s: %w: stop what uses it or choose another with --http", cfg.http, listenReason(err))
 	}
+	calendars, err := loadCalendars(cfg.calendars, dir.window())
+	if err != nil {
+		return nil, err
+	}
 	if err := p.openLog(ctx); err != nil {
 		return nil, err
 	}
@@ -56,7 +60,7 @@ func openPipeline(ctx context.Context, cfg config, dir *dataDir, logger *slog.Lo
 			return nil, err
 		}
 	}
-	return p, p.openHTTP()
+	return p, p.openHTTP(calendars)
 }
 
 // openLog joins the log: of the server inside, or of one that stands alone.
@@ -139,7 +143,7 @@ func (p *pipeline) guardedLog() guardedLog {
 }
 
 // openHTTP puts the handlers of the role together.
-func (p *pipeline) openHTTP() error {
+func (p *pipeline) openHTTP(calendars []*query.Calendar) error {
 	handler := http.Handler(p.health())
 	if p.cfg.role.does(roleQuery) {
 		var owners query.Owners = p.worker
@@ -148,7 +152,7 @@ func (p *pipeline) openHTTP() error {
 		}
 		api, err := query.New(query.Config{
 			Partitions: p.stream.Layout().Partitions, Generation: p.stream.Layout().Generation, Log: p.guardedLog(), Window: p.window, Logger: p.logger, Registerer: p.reg,
-			Problems: p.problems, Listener: p.listener.Addr(), Version: version,
+			Problems: p.problems, Listener: p.listener.Addr(), Version: version, Calendars: calendars,
 		}, p.store, owners, p.stream, p.stream)
 		if err != nil {
 			return err
