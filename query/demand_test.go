@@ -208,3 +208,27 @@ func TestSlidingDemandNeedsReadings(t *testing.T) {
 	f("&sliding=true", 4, 422)
 	f("&sliding=true", 6, 200)
 }
+
+// TestDemandOfIntervals: an hour that lacks a quarter is none, and the hours after it are what they are.
+func TestDemandOfIntervals(t *testing.T) {
+	w := newWorld(t)
+	var rows []gridloom.Reading
+	for i := range gridloom.Millis(24) {
+		if i == 2 || i == 13 {
+			continue
+		}
+		at := t0 + i*quarter
+		rows = append(rows, gridloom.Reading{
+			Meter: "m1", Register: register(t, "energy_import_interval"), Start: at, Length: quarter, Value: 250_000, LoggedAt: at + quarter, Sequence: uint64(i + 1),
+		})
+	}
+	w.hold(foldAll(w.cfg.Window, rows, t0+gridloom.Day), rows)
+	address := w.serve()
+	// What is known is twice 150 minutes: 91 hours begin at a full minute in each.
+	for rest, want := range map[string][2]string{"": {"4", "2026-11-22T01:00:00Z"}, "&sliding=true": {"182", "2026-11-22T00:45:00Z"}} {
+		got := rowsOf(t, fmt.Sprintf("%s/api/v1/demand?interval=1h&unit=kW&register=energy_import_interval&from=%d&to=%d%s", address, t0, t0+gridloom.Day, rest))
+		if len(got) != 1 || got[0]["demand"] != "1" || got[0]["intervals"] != want[0] || got[0]["at"] != want[1] {
+			t.Errorf("%s: %v, want 1 kW of %s intervals, the first at %s", rest, got, want[0], want[1])
+		}
+	}
+}
