@@ -98,6 +98,9 @@ func (s *server) checkFact(f *fact, duplicates map[string]int, fill string) {
 	energy, n, end := map[string]int64{}, int64(0), gridloom.MillisOf(answer.From)
 	for _, w := range answer.Windows {
 		energy[w.Register] += w.Energy.Thousandths
+		if fill != "none" && w.Quality&gridloom.CatchUp != 0 {
+			s.t.Errorf("testdata/facts.tsv:%d: fill=%s: %s at %s still holds the amount of a gap", f.line, fill, w.Register, w.Start)
+		}
 		if w.Register != f.registers[0] {
 			continue
 		}
