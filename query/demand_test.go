@@ -52,7 +52,7 @@ func TestDemandIsTheGreatestMean(t *testing.T) {
 	}
 	first := startOf(civilOf(2026, 10, 24), zone)
 	const days = 4
-	minutes := days*24*60 + 60
+	minutes := days*24*60 + 60 + 90 // an hour more on the night of the clock, and what intervals that begin before the end reach into
 	end := first + gridloom.Millis(minutes)*gridloom.Minute
 	w := newWorld(t)
 	now := end + gridloom.Day
