@@ -100,7 +100,7 @@ func (p *partition) fetch(ahead []uint32, from int) {
 	for i, series := range ahead {
 		states[i] = p.table.at(series).state
 	}
-	window.Fetch(states[:len(ahead)])
+	p.cfg.Window.Fetch(states[:len(ahead)], c.Start[from:])
 }
 
 // add folds one reading, told as the kernel and as the tail want it, into its series, or

@@ -7,24 +7,43 @@ import (
 	"github.com/gridloom/gridloom"
 )
 
-// accumulator gathers one pane. 120 bytes, of which AddNext touches the first 96.
+// accumulator gathers one pane.
 type accumulator struct {
+	tally
+	ends
+}
+
+// tally is what each reading of a pane changes.
+type tally struct {
 	start       gridloom.Millis // never 0
 	sumLo       uint64          // with sumHi the exact sum, two's complement
 	amount      gridloom.Int128 // gauge: value × ms; counter and interval: energy in Lo
 	min, max    int64
-	first, last int64
-	firstAt     int32 // ms after start
-	lastAt      int32
+	last        int64
+	lastAt      int32 // ms after start
 	sumHi       int32
 	n           uint32
 	coverage    int32 // ms
 	quality     gridloom.Quality
 	lastQuality gridloom.Quality
 	flags       accFlags
-	serial      string // of the last reading; counters only
-	run         *run   // counters: the undecided run as the window ends, nil if none or as before the window
 }
+
+// ends is what only a pane's first reading, another device or what is undecided changes.
+type ends struct {
+	first   int64
+	serial  string // of the last reading; counters only
+	run     *run   // counters: the undecided run as the window ends, nil if none or as before the window
+	firstAt int32  // ms after start
+}
+
+// gathered is an accumulator, the parts of which may lie apart.
+type gathered struct {
+	*tally
+	*ends
+}
+
+func (a *accumulator) gathered() gathered { return gathered{&a.tally, &a.ends} }
 
 type accFlags uint8
 
@@ -33,14 +52,14 @@ const (
 	late                         // a reading was logged after its window's end + lateness
 	inTime                       // a reading was logged before
 
-	steady // of State.cur: AddNext may add to it. See State.steadies
+	steady // of State.cur: AddNext may add to it, also of one that is forgotten since. See State.steadies
 	ahead  // of State.cur: newest and last lag behind it
 
 	toldFlags = emitted | late | inTime // those that AppendState writes
 )
 
 // count takes in a reading that starts in the pane and ends at end. Readings come in time order.
-func (p *accumulator) count(c *Config, r *Reading, end gridloom.Millis) {
+func (p gathered) count(c *Config, r *Reading, end gridloom.Millis) {
 	v := r.Value
 	off := int32(r.Start - p.start)
 	if p.n == 0 {
@@ -59,7 +78,7 @@ func (p *accumulator) count(c *Config, r *Reading, end gridloom.Millis) {
 // note takes in the quality and arrival of a reading that starts in the pane and ends
 // at end. An interval that reaches past the window cannot be known before it ends, and is
 // late by that.
-func (p *accumulator) note(c *Config, r *Reading, end gridloom.Millis) {
+func (p *tally) note(c *Config, r *Reading, end gridloom.Millis) {
 	p.quality |= r.Quality
 	p.flags &^= emitted
 	if r.LoggedAt > max(p.start+c.Width, end)+c.Lateness {
@@ -70,7 +89,7 @@ func (p *accumulator) note(c *Config, r *Reading, end gridloom.Millis) {
 }
 
 // cover adds a stretch for which readings of quality q speak.
-func (p *accumulator) cover(span gridloom.Millis, q gridloom.Quality) {
+func (p *tally) cover(span gridloom.Millis, q gridloom.Quality) {
 	p.coverage += int32(span)
 	p.quality |= q
 	p.flags &^= emitted
@@ -78,26 +97,25 @@ func (p *accumulator) cover(span gridloom.Millis, q gridloom.Quality) {
 
 // addEnergy adds to the pane's energy. It cannot overflow: a window is at most an
 // hour, a reading at most MaxValue and an interval at least a second.
-func (p *accumulator) addEnergy(v int64) { p.amount.Lo += uint64(v) }
+func (p *tally) addEnergy(v int64) { p.amount.Lo += uint64(v) }
 
 // sum returns the exact sum, or the nearest bound and false if it does not fit.
-func (p *accumulator) sum() (v int64, ok bool) {
+func (p *tally) sum() (v int64, ok bool) {
 	return clamp(gridloom.Int128{Hi: int64(p.sumHi), Lo: p.sumLo})
 }
 
 // pane returns the accumulator of the window that starts at w, which is not before
-// the bound. The pointer holds until the next call.
-func (s *State) pane(w gridloom.Millis) *accumulator {
+// the bound. What it points to holds until the next call.
+func (s *State) pane(w gridloom.Millis) gathered {
 	if s.cur.start == w {
-		return &s.cur
+		return s.newestPane()
 	}
 	if s.cur.start < w {
 		if s.cur.start != 0 {
-			s.grow()
-			s.older = append(s.older, s.cur)
+			s.push()
 		}
-		s.cur = accumulator{start: w}
-		return &s.cur
+		s.cur, s.ends = tally{start: w}, ends{}
+		return s.newestPane()
 	}
 	i, found := slices.BinarySearchFunc(s.older, w, func(p accumulator, w gridloom.Millis) int {
 		return int(max(-1, min(1, p.start-w)))
@@ -106,9 +124,9 @@ func (s *State) pane(w gridloom.Millis) *accumulator {
 		s.grow()
 		// The next pane may lose its place as the first of its day, and its carry. It is told
 		// again anyway: what reaches back to w reaches over it as well.
-		s.older = slices.Insert(s.older, i, accumulator{start: w})
+		s.older = slices.Insert(s.older, i, accumulator{tally: tally{start: w}})
 	}
-	return &s.older[i]
+	return s.older[i].gathered()
 }
 
 // grow makes room for one more accumulator: one at a time while there are few, since
@@ -122,7 +140,7 @@ func (s *State) grow() {
 // drop removes the first n accumulators.
 func (s *State) drop(n int) {
 	if n > len(s.older) {
-		s.cur = accumulator{}
+		s.cur, s.ends = tally{flags: s.cur.flags & steady}, ends{}
 		n = len(s.older)
 	}
 	if n == 0 {

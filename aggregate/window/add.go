@@ -22,7 +22,7 @@ import (
 //
 // It does not allocate once s has room for the panes of a series in steady flow.
 func (c *Config) Add(k gridloom.Kind, s *State, r *Reading) Outcome {
-	if c.AddNext(k, s, r) {
+	if c.addOpening(k, s, r) || c.AddNext(k, s, r) { // who calls Add has mostly tried AddNext
 		return Folded
 	}
 	s.level()

@@ -136,6 +136,7 @@ func addKernel(b *testing.B, k gridloom.Kind, order []int) float64 {
 	runtime.GC()       // what it took to make the states is not Add's
 	const fetched = 32 // as an aggregator does
 	var ahead [fetched]*window.State
+	var starts [fetched]gridloom.Millis
 	i, before := 0, cpuTime()
 	for b.Loop() {
 		if i == len(order) {
@@ -155,12 +156,14 @@ func addKernel(b *testing.B, k gridloom.Kind, order []int) float64 {
 		if i%fetched == 0 {
 			block := order[i:min(i+fetched, len(order))]
 			for j, s := range block {
-				ahead[j] = &all[s]
+				ahead[j], starts[j] = &all[s], r.Start
 			}
-			window.Fetch(ahead[:len(block)])
+			c.Fetch(ahead[:len(block)], starts[:])
 		}
 		r.Value = valueAt(i)
-		c.Add(k, ahead[i%fetched], &r)
+		if st := ahead[i%fetched]; !c.AddNext(k, st, &r) {
+			c.Add(k, st, &r)
+		}
 		i++
 	}
 	return float64(cpuTime()-before) / float64(b.N)

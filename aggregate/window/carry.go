@@ -12,10 +12,15 @@ import (
 // follows from the winners that start before and from nothing else: neither their
 // orders nor the time of their arrival are in it.
 type carry struct {
-	last  point  // counters and gauges
-	run   *run   // counters
+	stand
 	reach []span // intervals that start before and end after, by start and length
-	day   int32  // UTC day of the last pane before, as days since 1970; 0 if none or not on the same day
+}
+
+// stand is a carry but for the intervals.
+type stand struct {
+	last point // counters and gauges
+	run  *run  // counters
+	day  int32 // UTC day of the last pane before, as days since 1970; 0 if none or not on the same day
 }
 
 const (
@@ -34,7 +39,7 @@ func dayOf(at gridloom.Millis) int32 { return int32(at.Floor(gridloom.Day) / gri
 // carryBefore returns the carry at w, where w is not before the bound and after the
 // first n panes, and not after the others.
 func (s *State) carryBefore(k gridloom.Kind, n int, w gridloom.Millis) carry {
-	b := s.base
+	b := carry{stand: s.base}
 	if n > 0 {
 		b.day = dayOf(s.nth(n - 1).start)
 	}

@@ -23,7 +23,7 @@ func (c *Config) Close(k gridloom.Kind, s *State, watermark gridloom.Millis, emi
 	var p *gridloom.Pane
 	for i := range s.Panes() {
 		a := s.nth(i)
-		if c.closes(k, s, a) > watermark {
+		if c.closes(k, s, a.tally) > watermark {
 			break
 		}
 		if a.flags&emitted == 0 {
@@ -62,14 +62,14 @@ func (c *Config) Due(k gridloom.Kind, s *State) gridloom.Millis {
 	s.level()
 	for i := range s.Panes() {
 		if a := s.nth(i); a.flags&emitted == 0 {
-			return c.closes(k, s, a)
+			return c.closes(k, s, a.tally)
 		}
 	}
 	return math.MaxInt64
 }
 
 // closes returns the least watermark at which a is closed. It rises with a's start.
-func (c *Config) closes(k gridloom.Kind, s *State, a *accumulator) gridloom.Millis {
+func (c *Config) closes(k gridloom.Kind, s *State, a *tally) gridloom.Millis {
 	end := a.start + c.Width
 	if (k == gridloom.Counter || k == gridloom.Gauge) && (!s.last.known || s.last.at < end) {
 		return end + c.Bridge
@@ -94,8 +94,7 @@ func (c *Config) advance(k gridloom.Kind, s *State) {
 
 // forget drops the first n panes, which are those before bound, and moves the bound there.
 func (s *State) forget(k gridloom.Kind, n int, bound gridloom.Millis) {
-	s.base = s.carryBefore(k, n, bound)
-	s.base.reach = nil
+	s.base = s.carryBefore(k, n, bound).stand
 	s.bound = bound
 	s.drop(n)
 	keep := s.reach[:0]
@@ -129,7 +128,7 @@ func (c *Config) fill(k gridloom.Kind, s *State, i int, watermark gridloom.Milli
 	a := s.nth(i)
 	*p = gridloom.Pane{
 		Start: a.start, Length: c.Width,
-		Closed: c.closes(k, s, a) <= watermark,
+		Closed: c.closes(k, s, a.tally) <= watermark,
 		N:      a.n, Coverage: gridloom.Millis(a.coverage), Quality: a.quality,
 	}
 	if a.n > 0 {

@@ -50,7 +50,8 @@ func AppendState(dst []byte, s *State) []byte {
 		dst = binary.AppendUvarint(dst, uint64(n.quality))
 		dst = appendString(dst, s.serial)
 	}
-	dst = s.base.append(dst, s.bound)
+	base := carry{stand: s.base}
+	dst = base.append(dst, s.bound)
 	dst = appendSpans(dst, s.reach)
 	dst = binary.AppendUvarint(dst, uint64(s.Panes()))
 	for i := range s.Panes() {
@@ -64,6 +65,7 @@ func AppendState(dst []byte, s *State) []byte {
 func (s *State) Decode(b []byte) error {
 	d := decoder{b: b}
 	s.Reset()
+	s.level()
 	d.state(s)
 	if d.bad || len(d.b) > 0 {
 		s.Reset()
@@ -75,7 +77,7 @@ func (s *State) Decode(b []byte) error {
 // DecodeLast is Last of the state that AppendState wrote as b, without the rest of it.
 func DecodeLast(b []byte) (i Info, ok bool) {
 	d := decoder{b: b}
-	var s State
+	s := State{cold: new(cold)}
 	d.head(&s)
 	return s.Last()
 }
@@ -101,8 +103,9 @@ func (d *decoder) head(s *State) (flags byte) {
 
 func (d *decoder) state(s *State) {
 	flags := d.head(s)
-	s.base = d.carry(s.bound)
-	d.check(s.base.reach == nil)
+	base := d.carry(s.bound)
+	d.check(base.reach == nil)
+	s.base = base.stand
 	s.reach = d.spans()
 	n := d.count(minPane)
 	if d.bad {
@@ -147,7 +150,7 @@ func lastOf(s *State, i int) point {
 	return s.base.last
 }
 
-func (p *accumulator) append(dst []byte) []byte {
+func (p gathered) append(dst []byte) []byte {
 	flags := byte(p.flags & toldFlags)
 	if p.n > 0 {
 		flags |= paneN
@@ -186,7 +189,7 @@ func (p *accumulator) append(dst []byte) []byte {
 	return dst
 }
 
-func (d *decoder) accumulator(p *accumulator) {
+func (d *decoder) accumulator(p gathered) {
 	p.start = d.instant()
 	flags := d.byte()
 	d.check(flags&(1<<3) == 0 && (flags&paneUp == 0 || flags&paneRun != 0 && d.version > 1) && (flags&paneReset == 0 || flags&paneUp != 0))

@@ -90,12 +90,11 @@ func (c *Config) limit(span gridloom.Millis) int64 {
 	return hours*rating + gridloom.Share(rating, gridloom.Hour, 0, span%gridloom.Hour)
 }
 
-// leastLimit returns the limit of the shortest time.
-func (c *Config) leastLimit() uint64 {
-	if c.Rating == 0 {
-		return DefaultRating / uint64(gridloom.Hour/limitTime)
-	}
-	return uint64(c.Rating) / uint64(gridloom.Hour/limitTime)
+// risesTooFar reports whether a rise is beyond the limit of the shortest time; a fall, which is
+// a huge rise here, is.
+func (c *Config) risesTooFar(rise uint64) bool {
+	const perHour = uint64(gridloom.Hour / limitTime)
+	return rise > uint64(c.Rating)/perHour && (c.Rating != 0 || rise > DefaultRating/perHour)
 }
 
 // judge says what r is after an accepted reading, if there is one, and a run, if one is open; next

@@ -2,6 +2,7 @@ package window
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"github.com/gridloom/gridloom"
 )
@@ -12,66 +13,72 @@ import (
 // pane but the newest has changed, and neither have Due, Panes, OpenPanes nor Bound.
 //
 // Everything is where it belongs already, so that no window is looked for and nothing is
-// copied that stays the same: it touches two cache lines of s, which Fetch loads.
+// copied that stays the same: it touches two cache lines of s, which Fetch loads, and calls nothing.
+// The serial must be the same string as that of the reading before, not one that only reads the same.
 func (c *Config) AddNext(k gridloom.Kind, s *State, r *Reading) bool {
 	p := &s.cur
-	off := r.Start - p.start
-	if p.flags&(steady|emitted) != steady || r.Start < s.next || uint64(off) >= uint64(c.Width) || r.Void || r.Serial != s.serial {
+	off, flags := r.Start-p.start, p.flags
+	if flags&(steady|emitted) != steady || r.Start < s.next || uint64(off) >= uint64(c.Width) || r.Void || !sameString(r.Serial, s.serial) {
 		return false
 	}
-	v, q := r.Value, r.Quality
+	v := r.Value
+	span := off - gridloom.Millis(p.lastAt)
 	next := r.Start + 1
 	switch k {
-	case gridloom.Counter, gridloom.Gauge:
-		span := off - gridloom.Millis(p.lastAt)
+	case gridloom.Counter:
+		rise := uint64(v - p.last)
+		if span > c.Bridge || c.risesTooFar(rise) {
+			return false
+		}
+		p.amount.Lo += rise
+	case gridloom.Gauge:
 		if span > c.Bridge {
 			return false
 		}
-		if k == gridloom.Gauge {
-			p.amount = p.amount.Add(gridloom.MulInt64(p.last, int64(span)))
-		} else {
-			if uint64(v-p.last) > c.leastLimit() { // it falls, or rises too far
-				return false
-			}
-			p.amount.Lo += uint64(v - p.last)
-		}
-		p.coverage += int32(span)
+		p.amount = p.amount.Add(gridloom.MulInt64(p.last, int64(span)))
 	case gridloom.Interval:
-		span := r.span()
-		if off+span > c.Width || span == 0 {
+		if span = r.span(); off+span > c.Width || span == 0 {
 			return false
 		}
 		p.amount.Lo += uint64(v)
-		p.coverage += int32(span)
 		next = r.Start + span
 	case gridloom.Event:
+		span = 0
 	}
+	p.coverage += int32(span)
 	p.min, p.max = min(p.min, v), max(p.max, v)
 	p.n++
-	p.last, p.lastAt, p.lastQuality = v, int32(off), q
+	p.last, p.lastAt, p.lastQuality = v, int32(off), r.Quality
 	var carry uint64
 	p.sumLo, carry = bits.Add64(p.sumLo, uint64(v), 0)
 	p.sumHi += int32(v>>63) + int32(carry)
-	p.quality |= q // that of the reading before is in it
+	p.quality |= r.Quality // that of the reading before is in it
 	arrived := inTime
 	if r.LoggedAt > p.start+c.Width+c.Lateness {
 		arrived = late
 	}
-	p.flags |= arrived | ahead
+	p.flags = flags | arrived | ahead
 	s.order, s.next = r.Order, next
 	return true
 }
 
-// steadies lets AddNext go on after r, which is the newest reading, if r is the last one of the
-// newest pane as well, and nothing is undecided.
+// sameString reports whether a and b are the same string in memory. Names that are interned are if they
+// are equal, and it takes no call to see that.
+func sameString(a, b string) bool {
+	return len(a) == len(b) && (len(a) == 0 || unsafe.StringData(a) == unsafe.StringData(b))
+}
+
+// steadies lets AddNext and addOpening go on after r, which is the newest reading, if r is the last
+// one of the newest pane as well, nothing is undecided, and the pane's ends are as those of one that r opens.
 func (s *State) steadies(k gridloom.Kind, r *Reading) {
-	p := &s.cur
-	if r.Void || p.n == 0 || p.start+gridloom.Millis(p.lastAt) != r.Start {
+	p := s.newestPane()
+	if r.Void || p.n == 0 || p.start+gridloom.Millis(p.lastAt) != r.Start || p.run != nil {
 		return
 	}
+	serial := ""
 	switch k {
 	case gridloom.Counter:
-		if s.run != nil || p.run != nil || s.last.serial != r.Serial || p.serial != r.Serial {
+		if serial = r.Serial; s.run != nil || s.last.serial != serial {
 			return
 		}
 	case gridloom.Interval:
@@ -80,19 +87,30 @@ func (s *State) steadies(k gridloom.Kind, r *Reading) {
 		}
 	case gridloom.Gauge, gridloom.Event:
 	}
-	p.flags |= steady
+	if p.serial == serial {
+		p.flags |= steady
+	}
 }
 
-// Fetch brings what AddNext touches of each state into the processor's cache: the loads overlap,
-// whereas those of one Add after the other would wait in turn. It is for the states of the
-// next few dozen readings, nil for those that have none. The result means nothing; it keeps the loads.
+// Fetch brings what AddNext touches of each state into the processor's cache, and what Add touches
+// besides where the reading that starts at the instant of the same place is not in the newest pane any more. The loads
+// overlap, whereas those of one Add after the other would wait in turn. It is for the next few dozen
+// readings; a state may be nil. The result means nothing; it keeps the loads.
 //
 //go:noinline
-func Fetch(states []*State) uint64 {
+func (c *Config) Fetch(states []*State, starts []gridloom.Millis) uint64 {
 	var sum uint64
-	for _, s := range states {
-		if s != nil {
-			sum += uint64(s.order) + uint64(s.cur.n) // of the first line and of the second
+	starts = starts[:len(states)]
+	for i, s := range states {
+		if s == nil {
+			continue
+		}
+		sum += uint64(s.cur.n) // of the second line; start is of the first
+		if start := s.cur.start; uint64(starts[i]-start) >= uint64(c.Width) && start != 0 {
+			if n := len(s.older); n < cap(s.older) {
+				o := &s.older[:n+1][n]
+				sum += uint64(o.start) + uint64(o.first)
+			}
 		}
 	}
 	return sum

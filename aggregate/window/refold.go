@@ -30,8 +30,7 @@ func (c *Config) Refold(k gridloom.Kind, bound gridloom.Millis, carry []byte, ro
 	if bound < 0 || bound.Floor(c.Width) != bound {
 		return State{}, fmt.Errorf("%w: refold from %s, which is not the start of a window of %s", gridloom.ErrInvalid, bound, c.Width.Duration())
 	}
-	s := State{bound: bound, next: bound, last: base.last, run: base.run, base: base}
-	s.base.reach = nil
+	s := State{next: bound, cold: &cold{bound: bound, last: base.last, run: base.run, base: base.stand}}
 	sortRows(k, rows)
 	if len(rows) > 0 && rows[0].Start < bound {
 		return State{}, fmt.Errorf("%w: refold from %s with a reading at %s", gridloom.ErrInvalid, bound, rows[0].Start)
@@ -67,7 +66,11 @@ func (c *Config) Refold(k gridloom.Kind, bound gridloom.Millis, carry []byte, ro
 // Replaces tells s, which Refold made, that it takes the place of old: what old has closed
 // is closed. Without it AffectedFrom knows of no watermark until the next Close, and a
 // late reading before that has to be refolded from the beginning of the series.
-func (s *State) Replaces(old *State) { s.watermark = max(s.watermark, old.watermark) }
+func (s *State) Replaces(old *State) {
+	s.level()
+	old.level()
+	s.watermark = max(s.watermark, old.watermark)
+}
 
 // Fold emits the panes that rows, all raw rows of a series in any order, give from
 // nothing: those closed at the watermark and then the open ones. It may sort rows. This

@@ -10,6 +10,7 @@ import (
 // before are about to go: nothing changes those panes any more, and a refold starts from at or
 // later. It does nothing if the bound is there already. All of the panes were emitted as they are, or it panics.
 func (c *Config) Freeze(k gridloom.Kind, s *State, at gridloom.Millis) {
+	s.level()
 	if s.bound >= at {
 		return
 	}

@@ -10,33 +10,42 @@ import (
 // State is what one series keeps: the zero value has seen nothing. It holds no
 // readings, but the newest one, what crosses its bound, and the accumulators of the
 // panes that can still change. A State must not be copied and both copies used.
+//
+// It is what AddNext touches: two cache lines of 64 bytes, so that states can lie close together.
 type State struct {
-	// What AddNext touches comes first, in two cache lines of 64 bytes: all but serial and run
-	// of cur, which is the newest pane; cur.start is 0 if there is none.
 	serial string          // of newest
 	order  gridloom.Order  // of newest
 	next   gridloom.Millis // the least start that is in order
-	cur    accumulator
+	cur    tally           // of the newest pane; its start is 0 if there is none
 
-	// With ahead in cur.flags the rest of newest and last are as they were before AddNext: see level.
-	last      point // counters: accepted; gauges: any
-	newest    newest
-	older     []accumulator   // panes before cur, by start
-	bound     gridloom.Millis // panes before it are final unless refolded; 0: none is
-	length    gridloom.Millis // of newest
-	run       *run            // counters: what is undecided
-	watermark gridloom.Millis // of the last Close
-	base      carry           // as the series stands at bound; its reach is in reach
-	reach     []span          // intervals that cross a window's bound and end after bound, by start and length
-
-	_ [8]byte // to 384
+	*cold // nil: nothing is in it; level makes one
 }
 
-// States that lie side by side share no pair of lines.
-var _ [0]struct{} = [unsafe.Sizeof(State{}) % 128]struct{}{}
+// cold is what AddNext does not touch, and addOpening the first line of.
+type cold struct {
+	ends  ends          // of the newest pane
+	older []accumulator // panes before the newest, by start
 
-// What AddNext touches lies in the first two lines.
-var _ [0]struct{} = [(unsafe.Offsetof(State{}.cur) + unsafe.Offsetof(accumulator{}.serial)) / 129]struct{}{}
+	// With ahead in State.cur.flags the rest of newest and last are as they were before AddNext: see level.
+	last      point // counters: accepted; gauges: any
+	newest    newest
+	bound     gridloom.Millis // panes before it are final unless refolded; 0: none is
+	length    gridloom.Millis // of newest
+	watermark gridloom.Millis // of the last Close
+	run       *run            // counters: what is undecided
+	reach     []span          // intervals that cross a window's bound and end after bound, by start and length
+	base      stand           // as the series stands at bound
+
+	_ [16]byte // to 256
+}
+
+// None of these shares a pair of cache lines with another one beside it.
+var (
+	_ [0]struct{} = [unsafe.Sizeof(State{}) ^ 128]struct{}{}
+	_ [0]struct{} = [unsafe.Sizeof(cold{}) ^ 256]struct{}{}
+	_ [0]struct{} = [unsafe.Sizeof(accumulator{}) ^ 128]struct{}{}
+	_ [0]struct{} = [unsafe.Offsetof(cold{}.last) ^ 64]struct{}{}
+)
 
 // newest is the winner of the identity that starts last; of intervals that start at
 // once the longest. Its order, serial and length stand in State.
@@ -47,8 +56,11 @@ type newest struct {
 	known, void bool
 }
 
-// level lets newest and last tell of what AddNext has taken in.
+// level makes s whole: newest and last tell of what AddNext has taken in.
 func (s *State) level() {
+	if s.cold == nil {
+		s.cold = new(cold)
+	}
 	p, n := &s.cur, &s.newest
 	if p.flags&ahead == 0 {
 		return
@@ -93,12 +105,15 @@ type Info struct {
 
 // Reset makes s as if it had seen nothing. It keeps the memory of a few accumulators.
 func (s *State) Reset() {
-	older := s.older[:0]
-	if cap(older) > keptOlder {
-		older = nil
+	if s.cold != nil {
+		older := s.older[:0]
+		if cap(older) > keptOlder {
+			older = nil
+		}
+		clear(s.older)
+		*s.cold = cold{older: older}
 	}
-	clear(s.older)
-	*s = State{older: older}
+	*s = State{cold: s.cold}
 }
 
 // keptOlder is how many panes before the newest a series in steady flow has.
@@ -117,7 +132,7 @@ func (s *State) Last() (i Info, ok bool) {
 // change; MinInt64 if any. Panes before it were emitted and are final unless
 // the series is refolded.
 func (s *State) Bound() gridloom.Millis {
-	if s.bound == 0 {
+	if s.cold == nil || s.bound == 0 {
 		return math.MinInt64
 	}
 	return s.bound
@@ -126,8 +141,8 @@ func (s *State) Bound() gridloom.Millis {
 // Carry returns the encoded carry-in at Bound: what Refold needs to know of the
 // readings before it.
 func (s *State) Carry() []byte {
-	b := s.base
-	b.reach = reachingPast(s.reach, s.bound)
+	s.level()
+	b := carry{s.base, reachingPast(s.reach, s.bound)}
 	return b.append(nil, s.bound)
 }
 
@@ -140,12 +155,14 @@ func (s *State) Panes() int {
 }
 
 // nth returns a pane by its place.
-func (s *State) nth(i int) *accumulator {
+func (s *State) nth(i int) gathered {
 	if i < len(s.older) {
-		return &s.older[i]
+		return s.older[i].gathered()
 	}
-	return &s.cur
+	return s.newestPane()
 }
+
+func (s *State) newestPane() gathered { return gathered{&s.cur, &s.ends} }
 
 // OpenPanes returns the number of panes that Close has not emitted as they are.
 func (s *State) OpenPanes() int {
@@ -161,7 +178,8 @@ func (s *State) OpenPanes() int {
 // Bytes returns about how much memory s takes, without the serials, which it shares
 // with the readings they came with.
 func (s *State) Bytes() int {
-	n := int(unsafe.Sizeof(*s)) + cap(s.older)*int(unsafe.Sizeof(accumulator{})) + cap(s.reach)*int(unsafe.Sizeof(span{}))
+	s.level()
+	n := int(unsafe.Sizeof(*s)+unsafe.Sizeof(*s.cold)) + cap(s.older)*int(unsafe.Sizeof(accumulator{})) + cap(s.reach)*int(unsafe.Sizeof(span{}))
 	if s.run != nil {
 		n += int(unsafe.Sizeof(run{}))
 	}

@@ -6,7 +6,8 @@
 // A State (state.go) is what one series keeps between readings: its newest
 // reading, what it carries from one window to the next (carry.go) and an
 // accumulator for each pane that can still change (accumulator.go). Readings in
-// order are added one at a time (add.go) by the rules of their register's kind
+// order are added one at a time (add.go; in a short way those that stay in the newest pane, next.go, or
+// open the next one, opening.go) by the rules of their register's kind
 // (fold.go; counter.go, after judge.go has said what a counter's reading is); anything out of order is refolded from a stored carry (refold.go,
 // overlap.go), or only a stretch of the past from one stored carry to another (restate.go). close.go turns accumulators into panes, codec.go a State into bytes,
 // combine.go the panes of several windows into one of a longer step.

@@ -134,15 +134,21 @@ func FoldKernel(k gridloom.Kind, f Fleet, d time.Duration) (Work, error) {
 	fold := func(at gridloom.Millis) {
 		r.Start, r.LoggedAt = at, at
 		var ahead [fetched]*window.State
+		var starts [fetched]gridloom.Millis // of a block, as the frame's column that an aggregator has
+		for j := range starts {
+			starts[j] = at
+		}
 		for i := 0; i < len(order); i += fetched {
 			block := order[i:min(i+fetched, len(order))]
 			for j, s := range block {
 				ahead[j] = &states[s]
 			}
-			window.Fetch(ahead[:len(block)])
+			c.Fetch(ahead[:len(block)], starts[:len(block)])
 			for j, st := range ahead[:len(block)] {
 				r.Value = valueAt(i+j, at)
-				c.Add(k, st, &r)
+				if !c.AddNext(k, st, &r) {
+					c.Add(k, st, &r)
+				}
 			}
 		}
 	}
