@@ -52,8 +52,10 @@ const (
 	late                         // a reading was logged after its window's end + lateness
 	inTime                       // a reading was logged before
 
-	steady // of State.cur: AddNext may add to it, also of one that is forgotten since. See State.steadies
-	ahead  // of State.cur: newest and last lag behind it
+	// These say something of State.cur alone.
+
+	steady // AddNext may add to it, also of one that is forgotten since. See State.steadies
+	ahead  // newest and last lag behind it
 
 	toldFlags = emitted | late | inTime // those that AppendState writes
 )

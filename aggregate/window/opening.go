@@ -69,9 +69,8 @@ func (c *Config) passBound(k gridloom.Kind, p *tally, r *Reading, off gridloom.M
 	if before+off > c.Bridge {
 		return false
 	}
-	if k == gridloom.Gauge {
+	if k == gridloom.Gauge { // p has the quality of its last reading already
 		p.amount = p.amount.Add(gridloom.MulInt64(p.last, int64(before)))
-		p.quality |= p.lastQuality
 		if off > 0 {
 			o.amount = gridloom.MulInt64(p.last, int64(off))
 			o.quality |= p.lastQuality
@@ -108,5 +107,4 @@ func (s *State) push() {
 	}
 	a := &s.older[n]
 	a.tally, a.ends = s.cur, s.ends
-	a.flags &= toldFlags
 }
