@@ -254,7 +254,7 @@ func TestEditsThroughTheAPI(t *testing.T) {
 						e.says[at.String()] = ""
 					}
 				}
-				body := fmt.Sprintf(`{"who":"bob","why":"step %d","op":"void","meter":"m1","registers":["power_import"],"from":%d,"to":%d}`, step, from, to)
+				body := fmt.Sprintf(`{"who":"desk","why":"step %d","op":"void","meter":"m1","registers":["power_import"],"from":%d,"to":%d}`, step, from, to)
 				if len(e.says) == 0 {
 					if a := post(t, address+"/api/v1/edits", body); a.code != 400 {
 						t.Fatalf("nothing to void: %d %s", a.code, a.body)

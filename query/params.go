@@ -377,7 +377,8 @@ func (p *params) unit(ids []gridloom.RegisterID) (unit string, scale int) {
 
 // windowsParams reads a request for /windows over stored panes of the given width.
 func (p *params) windowsParams(width gridloom.Millis) (windowsQuery, error) {
-	q := windowsQuery{bands: p.calendar()}
+	q := windowsQuery{bands: p.calendar()} // first, as it tells the default of tz
+	p.known = nil                          // and told among the last
 	q.selection = p.selection()
 	q.grid = p.grid(q.from, q.to, width)
 	q.closed = p.flag("closed")
@@ -394,7 +395,7 @@ func (p *params) windowsParams(width gridloom.Millis) (windowsQuery, error) {
 		p.checkAddable(q.registers)
 	}
 	q.from, q.to = q.grid.from, q.grid.to
-	p.known = append(p.known, "format")
+	p.known = append(p.known, "calendar", "format")
 	return q, p.done()
 }
 

@@ -107,7 +107,7 @@ func TestParametersSayHowToMendThem(t *testing.T) {
 	f("from=yesterday", "from", "want RFC 3339 with an offset")
 	f("to=1795378500", "to", "seconds?")
 	f("from=-30000d", "from", "longer than the limit of 7320d")
-	f("form=-7d", "form", `"form" is not a parameter here: known are calendar, meter, meters, register`)
+	f("form=-7d", "form", `"form" is not a parameter here: known are meter, meters, register`)
 	f("register=enery_import", "register", "alias or OBIS code")
 	f("registers=", "registers", "alias or OBIS code")
 	f("meter=", "meter", "1 to 128 bytes")
