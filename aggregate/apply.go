@@ -147,8 +147,7 @@ func (p *partition) duplicate() {
 
 // hold keeps a reading that came out of order for the next refold of its series.
 func (p *partition) hold(r *window.Reading, row *pane.RawRow, shared *pane.RawShared) {
-	s := p.table.at(row.Series)
-	w := p.awaitRefold(row.Series, stretch{s.window.AffectedFrom(s.kind, p.table.state(row.Series), r), r.Start})
+	w := p.awaitRefold(row.Series, p.stretchOf(row.Series, r))
 	w.pending = append(w.pending, p.readingOf(r, row, shared))
 	p.current.bytes += pendingBytes
 	p.metrics.disorder.Inc()
@@ -161,6 +160,17 @@ func (p *partition) readingOf(r *window.Reading, row *pane.RawRow, shared *pane.
 		Quality: r.Quality, Order: r.Order, Serial: r.Serial, Agent: p.table.Names[shared.Agent],
 		Sequence: r.Sequence, Place: r.Place, LoggedAt: r.LoggedAt,
 	}
+}
+
+// stretchOf says what a reading that came out of order may change.
+func (p *partition) stretchOf(i uint32, r *window.Reading) stretch {
+	s := p.table.at(i)
+	x := stretch{s.window.AffectedFrom(s.kind, p.table.state(i), r), r.Start}
+	if newest, _ := p.table.last(i); r.Order.Class() == gridloom.ClassUndo && r.Start >= newest.Start {
+		// The state may know the newest reading from the edit that is undone: what comes next is not to be judged against that.
+		x.at = math.MaxInt64
+	}
+	return x
 }
 
 // awaitRefold lists a series that must be refolded because of what a reading may change.

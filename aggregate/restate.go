@@ -268,15 +268,11 @@ func (p *partition) restateSpan(j *refoldJob, s *span) (bool, error) {
 		return false, err
 	}
 	// What there was and is no longer is superseded by an empty pane.
-	var gone []gridloom.Millis
-	j.eachKnown(s, func(at gridloom.Millis, pn *gridloom.Pane) {
-		if at >= s.start && at < agreed && !fresh[at] && !window.IsEmpty(pn) {
-			gone = append(gone, at)
-		}
-	})
-	for _, at := range gone {
-		empty := window.EmptyPane(at, p.cfg.Window.Width)
-		p.putRestated(w, s, &empty)
+	known := map[gridloom.Millis]gridloom.Pane{}
+	j.eachKnown(s, func(at gridloom.Millis, pn *gridloom.Pane) { known[at] = *pn })
+	empties := p.emptyPanes(j, s.start, s.carry, known, func(at gridloom.Millis) bool { return at >= s.start && at < agreed && !fresh[at] }, fresh)
+	for i := range empties {
+		p.putRestated(w, s, &empties[i])
 	}
 	p.metrics.restated.Inc()
 	return true, nil

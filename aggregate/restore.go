@@ -155,7 +155,7 @@ func (p *partition) replayRaw(ctx context.Context, after uint64) error {
 		if s.wait == nil && s.window.Add(s.kind, p.table.state(i), &row) != window.Disorder {
 			return
 		}
-		p.awaitRefold(i, stretch{s.window.AffectedFrom(s.kind, p.table.state(i), &row), row.Start}).behind = true
+		p.awaitRefold(i, p.stretchOf(i, &row)).behind = true
 	})
 	if err != nil {
 		return fmt.Errorf("raw rows after the snapshot: %w", err)
