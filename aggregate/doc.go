@@ -8,7 +8,7 @@
 // The loop claims the head and restores what the last commit left (restore.go), reads the log (follow.go),
 // applies frames (apply.go; records.go of those that hold records, of which registered.go makes how each series is folded) to the table of series (series.go), of which most rest
 // (rest.go), lists what is due to
-// be closed (due.go), collects what came out of order and refolds it from stored rows (refold.go), keeps what is not yet
+// be closed (due.go), collects what came out of order and, but for what was said before (duplicates.go), refolds it from stored rows (refold.go), keeps what is not yet
 // in a segment and answers queries from it (tail.go), and commits (commit.go).
 // What works beside the loop changes the manifest by edits that a commit carries (edit.go):
 // compaction (compact.go, mergemetrics.go) merges the segments that plan.go chooses.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -325,4 +326,43 @@ func TestSeriesTellsWhatCountsAfterAnUndo(t *testing.T) {
 	last(t0, 500)
 	tell(wire.KindEdit, gridloom.NewUndo(first), t0, 0)
 	last(t0, 120)
+}
+
+// TestAnEditThatWasUndoneIsMadeAgain: the newest reading of a series lies in a window that no reading in order can change. It is
+// edited and the edit undone before anything is folded anew, which leaves the panes as they are. The same edit, made once more, counts.
+func TestAnEditThatWasUndoneIsMadeAgain(t *testing.T) {
+	const t0 = gridloom.Millis(1_770_000_000_000)
+	interval, _ := gridloom.RegisterByName("energy_import_interval")
+	r := newRig(t, t0)
+	tell := func(kind wire.Kind, order gridloom.Order, value int64) uint64 {
+		var c wire.Columns
+		c.Reset()
+		_, undoes := order.Undoes()
+		c.AppendReading(&gridloom.Reading{Meter: "m", Register: interval, Start: t0, Length: 30 * gridloom.Minute, Value: value, Void: undoes, Order: order})
+		seq, err := r.log.Append(t.Context(), 0, wire.AppendFrame(nil, wire.FrameInfo{Kind: kind, Generation: 1}, &c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seq
+	}
+	r.start(nil)
+	tell(wire.KindReadings, gridloom.NewOrder(gridloom.ClassDevice, 1, 1), 5000)
+	r.now.Add(int64(3 * gridloom.Hour))
+	last := tell(wire.KindReadings, gridloom.NewOrder(gridloom.ClassDevice, 1, 1), 5000) // a duplicate that moves the watermark
+	await(t, "a commit", func() bool { return r.state().CommittedSeq > last })
+	r.stop()
+	r.start(func(c *Config) { c.CommitEvery = time.Hour })
+	edit := gridloom.NewOrder(gridloom.ClassEdit, 0, 0)
+	tell(wire.KindEdit, gridloom.NewUndo(tell(wire.KindEdit, edit, 4000)), 0)
+	r.check("undone")
+	tell(wire.KindEdit, edit, 4000)
+	r.check("edited again")
+	var energy int64
+	for _, p := range r.view().panes {
+		energy += p.Energy
+	}
+	if energy != 4000 {
+		t.Errorf("%d mWh, want the 4,000 of the edit", energy)
+	}
+	r.stop()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gridloom/gridloom/internal/pane"
 	"github.com/gridloom/gridloom/internal/wire"
@@ -19,6 +20,9 @@ const recordBytes = 80
 // records are those that are not yet in a segment, by their place in recordKinds, in the
 // order of the log.
 type records [len(recordKinds)][]pane.Record
+
+// of returns those of a kind, which is one of recordKinds.
+func (r *records) of(kind pane.Kind) *[]pane.Record { return &r[slices.Index(recordKinds[:], kind)] }
 
 // count returns how many they are.
 func (r *records) count() (n uint64) {
@@ -65,24 +69,16 @@ func (p *partition) applyRecords(f *Frame, info *wire.FrameInfo) error {
 
 // addRecord appends a record of a kind.
 func (t *tail) addRecord(kind pane.Kind, r pane.Record) {
-	for i := range recordKinds {
-		if recordKinds[i] == kind {
-			t.records[i] = append(t.records[i], r)
-		}
-	}
+	list := t.records.of(kind)
+	*list = append(*list, r)
 	t.bytes += recordBytes + int64(len(r.Key)+len(r.Body))
 }
 
 // eachTailRecords calls f with the uncommitted records of a kind, oldest first.
 func (p *partition) eachTailRecords(kind pane.Kind, f func(list []pane.Record)) {
 	for _, t := range []*tail{p.frozen, p.current} {
-		if t == nil {
-			continue
-		}
-		for i := range recordKinds {
-			if recordKinds[i] == kind {
-				f(t.records[i])
-			}
+		if t != nil {
+			f(*t.records.of(kind))
 		}
 	}
 }

@@ -343,6 +343,35 @@ func TestARecordIsInForceForAllPanes(t *testing.T) {
 	}
 }
 
+// TestDialsOfTheRegistrySayWhereARegisterWrapped: a register of five digits falls to near zero. It has started again, until the
+// registry tells its dials.
+func TestDialsOfTheRegistrySayWhereARegisterWrapped(t *testing.T) {
+	r := newRig(t, testStart)
+	r.start(nil)
+	for i, wh := range []int64{99_900, 50, 51, 52, 53} {
+		at := testStart + gridloom.Millis(i)*15*gridloom.Minute
+		r.now.Store(int64(at))
+		r.append(oneReading(t, at, wh*1000))
+	}
+	energy := func() (sum int64) {
+		for _, p := range r.view().panes {
+			sum += p.Energy
+		}
+		return sum
+	}
+	r.check("before")
+	if e := energy(); e != 3_000 {
+		t.Errorf("without dials %d mWh, want 3 Wh", e)
+	}
+	body := []byte(`{"entry":{"registers":{"energy_import":{"dials":5}}}}`)
+	r.append(wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindRegistry, Generation: 1, Opaque: wire.AppendRecord(nil, &wire.Record{Key: "meter/m0", Body: body})}, nil))
+	r.check("after")
+	if e := energy(); e != 153_000 {
+		t.Errorf("with five dials %d mWh, want 153 Wh", e)
+	}
+	r.stop()
+}
+
 // TestStepsOfARegistryChangeSurviveACrash: an owner is killed when it has folded one of five series anew, and its successor after the
 // next; snapshots are taken with each commit, with none, or from the second owner on. In the end all are folded with the registry.
 func TestStepsOfARegistryChangeSurviveACrash(t *testing.T) {

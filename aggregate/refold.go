@@ -339,7 +339,13 @@ func (p *partition) refoldOne(j *refoldJob) (ok bool, err error) {
 	w.empty = w.empty[:0]
 	exists := map[gridloom.Millis]bool{}
 	s.window.Open(s.kind, state, p.watermark(), func(pn *gridloom.Pane) { exists[pn.Start] = true })
-	empties := p.emptyPanes(j, j.bound, j.carry, w.stored, func(at gridloom.Millis) bool { return at >= j.bound && !exists[at] }, exists)
+	var gone []gridloom.Millis
+	for at := range w.stored {
+		if at >= j.bound && !exists[at] {
+			gone = append(gone, at)
+		}
+	}
+	empties := p.emptyPanes(s.kind, j.bound, j.carry, gone, exists)
 	for i := range empties {
 		if old := w.stored[empties[i].Start]; !window.SamePane(&old, &empties[i]) {
 			w.empty = append(w.empty, empties[i])
@@ -350,14 +356,13 @@ func (p *partition) refoldOne(j *refoldJob) (ok bool, err error) {
 	return true, nil
 }
 
-// emptyPanes returns the empty panes that stand for those of stored that are gone, after a fold from
-// bound, by carry, that made the panes of exists. Where these come before all others, the first
+// emptyPanes returns the empty panes that stand for those that are gone, by start, after a fold from bound on, with
+// carry carried in, that made the panes of exists. Where these come before all others, the first
 // holds the carry-in: what follows, or comes late, may need it when the rows before it are past retention.
-func (p *partition) emptyPanes(j *refoldJob, bound gridloom.Millis, carry []byte, stored map[gridloom.Millis]gridloom.Pane, gone func(at gridloom.Millis) bool, exists map[gridloom.Millis]bool) (list []gridloom.Pane) {
-	for _, at := range slices.Sorted(maps.Keys(stored)) {
-		if gone(at) {
-			list = append(list, window.EmptyPane(at, p.cfg.Window.Width))
-		}
+func (p *partition) emptyPanes(k gridloom.Kind, bound gridloom.Millis, carry []byte, gone []gridloom.Millis, exists map[gridloom.Millis]bool) (list []gridloom.Pane) {
+	slices.Sort(gone)
+	for _, at := range gone {
+		list = append(list, window.EmptyPane(at, p.cfg.Window.Width))
 	}
 	if len(list) == 0 || carry == nil {
 		return list
@@ -369,7 +374,7 @@ func (p *partition) emptyPanes(j *refoldJob, bound gridloom.Millis, carry []byte
 		}
 	}
 	// The carry of a state that stands within a day is refused: then a pane before it holds that day's.
-	if c, err := window.CarryFrom(j.s.kind, carry, bound, first.Start); err == nil {
+	if c, err := window.CarryFrom(k, carry, bound, first.Start); err == nil {
 		first.Carry = c
 	}
 	return list

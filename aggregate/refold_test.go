@@ -3,6 +3,7 @@ package aggregate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -167,6 +168,29 @@ func TestACommitRefoldsItsSeriesInSteps(t *testing.T) {
 	r.start(func(c *Config) { c.CommitEvery, c.SnapshotEvery, c.Clock = time.Second, time.Hour, slow })
 	r.append(said(testStart+7*gridloom.Minute, 100))
 	p := r.worker.slots[0].Load()
+	disk, err := blob.OpenDir(t.TempDir(), blob.OS{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := NewMachine(Config{Generation: 1, Partitions: 1, Window: testWindow, Now: func() gridloom.Millis { return gridloom.Millis(r.now.Load()) }, Clock: slow}, 0, r.log, newMemHeads(), pane.NewStore(disk, pane.StoreOptions{}))
+	if err := m.Acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.log.frames {
+		if err := m.Feed(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var left []int
+	for more := true; more; left = append(left, len(m.p.disordered)) {
+		var err error
+		if more, err = m.p.refoldNext(len(left) > 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []int{1488, 988, 488, 0}; !slices.Equal(left, want) {
+		t.Errorf("after each step %d series wait, want %d", left, want)
+	}
 	await(t, "the late readings are committed", func() bool { return r.state().CommittedSeq == 6 })
 	r.check("after a commit in steps")
 	var late int

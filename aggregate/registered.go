@@ -1,7 +1,6 @@
 package aggregate
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -57,9 +56,7 @@ func (p *partition) forgetRegistry() {
 func (p *partition) config(l limits) *window.Config {
 	c := p.registry.configs[l]
 	if c == nil {
-		w := p.cfg.Window
-		w.Dials = l.dials
-		w.Rating = cmp.Or(l.rating, w.Rating)
+		w := p.cfg.Window.Limited(l.dials, l.rating)
 		c = &w
 		p.registry.configs[l] = c
 	}

@@ -268,9 +268,13 @@ func (p *partition) restateSpan(j *refoldJob, s *span) (bool, error) {
 		return false, err
 	}
 	// What there was and is no longer is superseded by an empty pane.
-	known := map[gridloom.Millis]gridloom.Pane{}
-	j.eachKnown(s, func(at gridloom.Millis, pn *gridloom.Pane) { known[at] = *pn })
-	empties := p.emptyPanes(j, s.start, s.carry, known, func(at gridloom.Millis) bool { return at >= s.start && at < agreed && !fresh[at] }, fresh)
+	var gone []gridloom.Millis
+	j.eachKnown(s, func(at gridloom.Millis, _ *gridloom.Pane) {
+		if at >= s.start && at < agreed && !fresh[at] {
+			gone = append(gone, at)
+		}
+	})
+	empties := p.emptyPanes(j.s.kind, s.start, s.carry, gone, fresh)
 	for i := range empties {
 		p.putRestated(w, s, &empties[i])
 	}

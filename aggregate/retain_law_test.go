@@ -215,3 +215,39 @@ func TestRetentionLosesNothingThatIsKept(t *testing.T) {
 		})
 	}
 }
+
+// TestADayThatWasEmptiedKeepsItsCarry: the only reading of the first days that are kept is withdrawn, and the owner is killed
+// before the next snapshot, so that its successor's state knows the reading still. What was carried over the bound of retention
+// it finds in the pane that is left empty.
+func TestADayThatWasEmptiedKeepsItsCarry(t *testing.T) {
+	const day = gridloom.Millis(1_770_000_000_000) / gridloom.Day * gridloom.Day
+	interval, _ := gridloom.RegisterByName("energy_import_interval")
+	r := newRig(t, day-2*gridloom.Day)
+	tell := func(meter string, at gridloom.Millis, value int64, void bool, order gridloom.Order) {
+		var c wire.Columns
+		c.Reset()
+		c.AppendReading(&gridloom.Reading{Meter: meter, Register: interval, Start: at, Length: 20 * gridloom.Minute, Value: value, Void: void, Order: order})
+		r.now.Store(max(r.now.Load(), int64(at+gridloom.Hour)))
+		if _, err := r.log.Append(t.Context(), 0, wire.AppendFrame(nil, wire.FrameInfo{Kind: wire.KindReadings, Generation: 1}, &c)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	only := day + 148*gridloom.Minute // into the next window
+	r.start(keepDays)
+	tell("m", day-2*gridloom.Day, 7000, false, 0)
+	r.settled()
+	tell("m", only, 5000, false, 1)
+	r.settled()
+	tell("other", day+36*gridloom.Hour, 1, false, 0) // the clock of the log goes on
+	await(t, "the bound of retention", func() bool { return r.view().bounds.RawFrom == day-gridloom.Day })
+	r.stop()
+	r.start(func(c *Config) { keepDays(c); c.SnapshotEvery = time.Hour })
+	tell("m", only, 0, true, 2)
+	r.settled()
+	r.crash()
+	r.start(keepDays)
+	r.checkRetained("emptied, and restarted")
+	tell("m", only-gridloom.Hour, 3000, false, 1)
+	r.checkRetained("a late reading on that day")
+	r.stop()
+}

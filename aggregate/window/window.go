@@ -21,7 +21,11 @@
 // only read.
 package window
 
-import "github.com/gridloom/gridloom"
+import (
+	"cmp"
+
+	"github.com/gridloom/gridloom"
+)
 
 // Config holds the limits of event time processing. The zero value is not usable;
 // Defaults gives the usual one.
@@ -41,6 +45,15 @@ type Config struct {
 // largest that is metered without current transformers. The same number of thousandths of a
 // litre is 43 m³ an hour, more than a household's meter for water (Q3 up to 16) or gas (G25, 40) can pass.
 const DefaultRating = 43_470_000
+
+// Limited returns c for a register that wraps at 10^dials of its unit (0: at any power of ten) and that can rise by
+// rating thousandths of its unit in an hour (0: as c has it).
+func (c *Config) Limited(dials int, rating int64) Config {
+	w := *c
+	w.Dials = dials
+	w.Rating = cmp.Or(rating, w.Rating)
+	return w
+}
 
 // Defaults returns windows of 15 minutes, a lateness of 10 minutes and a bridging limit of 2 hours.
 func Defaults() Config {
