@@ -16,5 +16,7 @@
 // that memory does not grow with the answer. decimal.go prints thousandths without a
 // floating point number in between. Failures become RFC 9457 problems (problem.go) in one
 // table (server.go). What is written goes into the log, and is read back as records (records.go): the
-// registry (registry.go, registrybatch.go of many entries at once, registrylist.go).
+// registry (registry.go, registrybatch.go of many entries at once, registrylist.go; registered.go chooses meters by it),
+// and edits, whose form is read by form.go and editform.go, whose rows edits.go, estimate.go and undo.go work out, and
+// which editlist.go lists.
 package query

@@ -1,7 +1,7 @@
 package query
 
 import (
-	"encoding/json"
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -56,11 +56,16 @@ func (s *Server) listEdits(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, silent, err := s.audit(r.Context(), q.meters, 0, q.asOf, q.partial)
+	ctx, leave, err := s.admit(r)
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(list, func(a, b auditEntry) int { return int(int64(b.id) - int64(a.id)) })
+	defer leave()
+	list, silent, err := s.audit(ctx, q.meters, 0, q.asOf, q.partial)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(list, func(a, b auditEntry) int { return cmp.Compare(b.id, a.id) })
 	markPartial(w, silent)
 	return s.answer(w, r, f, editTable(silent), func(enc encoder) error {
 		left := q.limit
@@ -130,20 +135,20 @@ func (s *Server) oneEdit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || id == 0 {
 		return badParam("edit", chi.URLParam(r, "edit"), "want the id of an edit, a whole number above 0")
 	}
-	a, err := s.findEdit(r.Context(), "edit", id, nil, asOf)
+	ctx, leave, err := s.admit(r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	a, err := s.findEdit(ctx, "edit", id, nil, asOf)
 	if err != nil {
 		return err
 	}
 	a.Registers = aliasesOf(a.Registers)
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(struct { // the client may be gone: nobody is left to tell
+	return writeDoc(w, http.StatusOK, struct {
 		Edit     uint64 `json:"edit"`
 		LoggedAt string `json:"logged_at"`
 		UndoneBy uint64 `json:"undone_by,omitempty"`
 		*editRecord
 	}{a.id, a.loggedAt.String(), a.undoneBy, &a.editRecord})
-	return nil
 }

@@ -117,19 +117,13 @@ func (s *Server) makeEdit(w http.ResponseWriter, r *http.Request) (editOp, error
 		}
 		return "", err
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Location", "/api/v1/edits/"+strconv.FormatUint(seq, 10))
-	w.WriteHeader(http.StatusCreated)
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(struct { // the client may be gone: the edit is made
+	return e.op, writeDoc(w, http.StatusCreated, struct {
 		Edit     uint64 `json:"edit"`
 		Op       editOp `json:"op"`
 		Meter    string `json:"meter"`
 		Readings int    `json:"readings"`
 	}{seq, e.op, e.meter, len(changes)})
-	return e.op, nil
 }
 
 // changesOf works out the rows of an edit. Of an undo it sets the meter.

@@ -1,10 +1,8 @@
 package query
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -21,26 +19,7 @@ import (
 // post sends a body as a client does that edits.
 func post(t testing.TB, address, body string) answerOf {
 	t.Helper()
-	return sendBody(t, http.MethodPost, address, body, "application/json")
-}
-
-func sendBody(t testing.TB, method, address, body, contentType string) answerOf {
-	t.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), method, address, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", contentType)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answerOf{resp.StatusCode, resp.Header, string(b)}
+	return send(t, http.MethodPost, address, body, "Content-Type: application/json")
 }
 
 // made posts an edit and returns its id.
@@ -129,7 +108,7 @@ func TestRefusedEdits(t *testing.T) {
 	f(`{"who":"a","why":"w","op":"undo","edit":"5"}`, 400, "edit", "want the id of an edit")
 	f(`{"who":"a","why":"w","op":"undo","edit":5}`, 404, "edit", "there is no edit 5")
 	f(`{"who":"a","why":"w","op":"undo","edit":5,"readings":[]}`, 400, "readings", "is not known here")
-	if a := sendBody(t, http.MethodPost, address+"/api/v1/edits", `{}`, "text/plain"); a.code != http.StatusUnsupportedMediaType {
+	if a := send(t, http.MethodPost, address+"/api/v1/edits", `{}`, "Content-Type: text/plain"); a.code != http.StatusUnsupportedMediaType {
 		t.Errorf("a form of another site = %d %s", a.code, a.body)
 	}
 	if w.sequence != 100 {
@@ -150,7 +129,7 @@ func TestNothingAltersTheAuditTrail(t *testing.T) {
 			if method == http.MethodPost && path == "/api/v1/edits" {
 				continue
 			}
-			if a := sendBody(t, method, address+path, `{"who":"eve"}`, "application/json"); a.code != http.StatusMethodNotAllowed {
+			if a := send(t, method, address+path, `{"who":"eve"}`, "Content-Type: application/json"); a.code != http.StatusMethodNotAllowed {
 				t.Errorf("%s %s = %d %s", method, path, a.code, a.body)
 			}
 		}

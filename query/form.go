@@ -25,21 +25,25 @@ const (
 // readForm reads a body that is one JSON object. Every fault names its place: a key that stands
 // twice would otherwise be taken for what it says last.
 func readForm(w http.ResponseWriter, r *http.Request) (*form, error) {
-	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
-		// No page of another site can send this type without the browser asking first.
-		return nil, &problem{
-			kind: problemFormat, status: http.StatusUnsupportedMediaType, parameter: "Content-Type", value: r.Header.Get("Content-Type"),
-			detail: "the body is not said to be JSON", mend: "send the header Content-Type: application/json",
-		}
+	if err := wantJSON(r); err != nil {
+		return nil, err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxFormBytes))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, &problem{kind: problemLimit, status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("the body is longer than %d bytes", maxFormBytes), mend: "make several edits"}
-	}
+	body, err := readBody(w, r, maxFormBytes)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the body did not come whole: %w", gridloom.ErrInvalid, err)
+		return nil, err
 	}
 	return parseForm(body)
+}
+
+// wantJSON refuses a POST that is not said to be JSON: no page of another site can send that type without the browser asking first.
+func wantJSON(r *http.Request) error {
+	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.EqualFold(strings.TrimSpace(kind), "application/json") {
+		return nil
+	}
+	return &problem{
+		kind: problemFormat, status: http.StatusUnsupportedMediaType, parameter: "Content-Type", value: r.Header.Get("Content-Type"),
+		detail: "the body is not said to be JSON", mend: "send the header Content-Type: application/json",
+	}
 }
 
 func parseForm(body []byte) (*form, error) {

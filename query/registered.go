@@ -2,11 +2,9 @@ package query
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/gridloom/gridloom"
-	"github.com/gridloom/gridloom/internal/pane"
 	"github.com/gridloom/gridloom/internal/registry"
 )
 
@@ -23,7 +21,7 @@ type knownMeters struct {
 // knownMeters reads label=, node= and at=.
 func (p *params) knownMeters() *knownMeters {
 	p.known = append(p.known, "label")
-	k := &knownMeters{node: p.one("node"), at: p.instant("at", "now"), meters: map[string]registry.Meter{}}
+	k := &knownMeters{node: p.one("node"), at: p.instant("at", "now")}
 	for _, text := range p.values["label"] {
 		key, value, ok := strings.Cut(text, ":")
 		if !ok || key == "" || value == "" {
@@ -39,23 +37,17 @@ func (p *params) knownMeters() *knownMeters {
 
 // load reads the registry.
 func (k *knownMeters) load(ctx context.Context, s *Server, partial bool) error {
-	all, err := s.versionsOf(ctx, nil, 0, partial)
+	all, err := s.versions(ctx, nil, 0, partial)
 	if err != nil {
 		return err
 	}
-	for key, v := range all {
-		class, id := pane.SplitRecordKey(key)
-		if class != registry.ClassMeter || !v.Exists() {
-			continue
-		}
-		if k.meters[id], err = registry.ParseMeter(v.Entry); err != nil {
-			return fmt.Errorf("%w: meter %q, version %d: %s", gridloom.ErrCorrupt, id, v.Number, err.Error())
-		}
+	if k.meters, err = entriesOf(all, registry.ClassMeter, registry.ParseMeter); err != nil {
+		return err
 	}
 	if k.node == "" {
 		return nil
 	}
-	if k.nodes, err = topologyOf(all); err != nil {
+	if k.nodes, err = entriesOf(all, registry.ClassNode, registry.ParseNode); err != nil {
 		return err
 	}
 	if err := k.nodes.CheckParent(k.node); err != nil {

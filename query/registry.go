@@ -1,7 +1,7 @@
 package query
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,13 +50,9 @@ func docOf(id string, v *registry.Version) entryDoc {
 	return entryDoc{id, v.Number, v.LoggedAt.String(), v.Deleted, v.Entry}
 }
 
-// versions returns the version of each key that holds at asOf (0: now), deleted ones included.
-func (s *Server) versions(ctx context.Context, keys []string, asOf gridloom.Millis) (map[string]registry.Version, error) {
-	return s.versionsOf(ctx, keys, asOf, false)
-}
-
-// versionsOf is versions, with partial without what silent owners hold.
-func (s *Server) versionsOf(ctx context.Context, keys []string, asOf gridloom.Millis, partial bool) (map[string]registry.Version, error) {
+// versions returns the version of each key that holds at asOf (0: now), deleted ones included; with partial without what
+// silent owners hold.
+func (s *Server) versions(ctx context.Context, keys []string, asOf gridloom.Millis, partial bool) (map[string]registry.Version, error) {
 	records, _, err := s.records(ctx, pane.KindRegistry, keys, asOf, partial)
 	if err != nil {
 		return nil, err
@@ -71,27 +67,46 @@ func (s *Server) versionsOf(ctx context.Context, keys []string, asOf gridloom.Mi
 	return all, nil
 }
 
-// version returns the version of one key that holds.
-func (s *Server) version(ctx context.Context, key string, asOf gridloom.Millis) (registry.Version, error) {
-	all, err := s.versions(ctx, []string{key}, asOf)
-	return all[key], err
+// history returns every version that a key has had, oldest first: the records whose condition held.
+func (s *Server) history(ctx context.Context, key string) (list []registry.Version, err error) {
+	records, _, err := s.records(ctx, pane.KindRegistry, []string{key}, 0, false)
+	if err != nil {
+		return nil, err
+	}
+	var v registry.Version
+	for i := range records {
+		var counts bool
+		if v, counts, err = v.Next(records[i].Sequence, records[i].LoggedAt, records[i].Body); err != nil {
+			return nil, err
+		}
+		if counts {
+			list = append(list, v)
+		}
+	}
+	return list, nil
 }
 
-// topology returns the nodes among versions.
-func topologyOf(all map[string]registry.Version) (registry.Topology, error) {
-	nodes := registry.Topology{}
+// entriesOf returns the entries of one class among versions, by id.
+func entriesOf[T any](all map[string]registry.Version, class string, parse func(text []byte) (T, error)) (map[string]T, error) {
+	entries := map[string]T{}
 	for key, v := range all {
-		class, id := pane.SplitRecordKey(key)
-		if class != registry.ClassNode || !v.Exists() {
+		c, id := pane.SplitRecordKey(key)
+		if c != class || !v.Exists() {
 			continue
 		}
-		n, err := registry.ParseNode(v.Entry)
+		e, err := parse(v.Entry)
 		if err != nil {
-			return nil, fmt.Errorf("%w: node %q, version %d: %s", gridloom.ErrCorrupt, id, v.Number, err.Error())
+			return nil, fmt.Errorf("%w: %s %q, version %d: %s", gridloom.ErrCorrupt, class, id, v.Number, err.Error())
 		}
-		nodes[id] = n
+		entries[id] = e
 	}
-	return nodes, nil
+	return entries, nil
+}
+
+// version returns the version of one key that holds.
+func (s *Server) version(ctx context.Context, key string, asOf gridloom.Millis) (registry.Version, error) {
+	all, err := s.versions(ctx, []string{key}, asOf, false)
+	return all[key], err
 }
 
 // entryID reads the id in the path.
@@ -106,37 +121,30 @@ func entryID(r *http.Request) (string, error) {
 	return id, nil
 }
 
-// asOfParam reads as_of, the only parameter where there is no other.
-func (s *Server) asOfParam(p *params) gridloom.Millis {
-	text := p.one("as_of")
-	if text == "" {
-		return 0
-	}
-	at, err := parseInstant(text, p.now, p.zone)
-	if err != nil {
-		p.fail("as_of", text, mendOf(err))
-	}
-	return at
-}
-
 // entry holds what every request about one entry begins with.
 func (s *Server) entry(r *http.Request, c entryClass) (ctx context.Context, id, key string, leave func(), err error) {
 	if id, err = entryID(r); err != nil {
 		return nil, "", "", nil, err
 	}
+	ctx, leave, err = s.admit(r)
+	return ctx, id, pane.RecordKey(c.class, id), leave, err
+}
+
+// admit lets a request in that reads records, within the time that it may take; leave is to be called when it is answered.
+func (s *Server) admit(r *http.Request) (ctx context.Context, leave func(), err error) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.limits.Deadline)
 	out, err := s.gate.enter(ctx)
 	if err != nil {
 		cancel()
-		return nil, "", "", nil, err
+		return nil, nil, err
 	}
-	return ctx, id, pane.RecordKey(c.class, id), func() { out(); cancel() }, nil
+	return ctx, func() { out(); cancel() }, nil
 }
 
 // getEntry answers GET /registry/{class}/{id}.
 func (s *Server) getEntry(w http.ResponseWriter, r *http.Request, c entryClass) error {
 	p := newParams(r.URL.RawQuery, s.cfg.Now(), &s.limits)
-	asOf := s.asOfParam(p)
+	asOf := p.maybeInstant("as_of")
 	if err := p.done(); err != nil {
 		return err
 	}
@@ -173,21 +181,13 @@ func (s *Server) listVersions(w http.ResponseWriter, r *http.Request, c entryCla
 		return err
 	}
 	defer leave()
-	records, _, err := s.records(ctx, pane.KindRegistry, []string{key}, 0, false)
+	versions, err := s.history(ctx, key)
 	if err != nil {
 		return err
 	}
-	list := []entryDoc{}
-	var v registry.Version
-	for i := range records {
-		next, counts, err := v.Next(records[i].Sequence, records[i].LoggedAt, records[i].Body)
-		if err != nil {
-			return err
-		}
-		if counts {
-			list = append(list, docOf(id, &next))
-		}
-		v = next
+	list := make([]entryDoc, 0, len(versions))
+	for i := range versions {
+		list = append(list, docOf(id, &versions[i]))
 	}
 	if len(list) == 0 {
 		return noEntry(c, id)
@@ -302,11 +302,11 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, c entryClass, te
 		return err
 	}
 	if want != nil && now.Number != seq { // somebody else was before us in the log, or has gone over it since
-		ok, err := s.counted(ctx, key, seq)
+		versions, err := s.history(ctx, key)
 		if err != nil {
 			return err
 		}
-		if !ok {
+		if !slices.ContainsFunc(versions, func(v registry.Version) bool { return v.Number == seq }) {
 			return changed(fmt.Sprintf("version %d was written first", now.Number))
 		}
 	}
@@ -319,25 +319,6 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, c entryClass, te
 		status = http.StatusCreated
 	}
 	return writeEntry(w, status, id, &registry.Version{Number: seq, LoggedAt: now.LoggedAt, Entry: record.Entry})
-}
-
-// counted reports whether the record of a frame became a version of its key.
-func (s *Server) counted(ctx context.Context, key string, seq uint64) (bool, error) {
-	records, _, err := s.records(ctx, pane.KindRegistry, []string{key}, 0, false)
-	if err != nil {
-		return false, err
-	}
-	var v registry.Version
-	for i := range records {
-		var counts bool
-		if v, counts, err = v.Next(records[i].Sequence, records[i].LoggedAt, records[i].Body); err != nil {
-			return false, err
-		}
-		if counts && v.Number == seq {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // readBody reads what a client sends, at most so many bytes.
@@ -357,15 +338,18 @@ func writeEntry(w http.ResponseWriter, status int, id string, v *registry.Versio
 	return writeDoc(w, status, docOf(id, v))
 }
 
+// writeDoc answers with one JSON document.
 func writeDoc(w http.ResponseWriter, status int, doc any) error {
-	text, err := json.Marshal(doc)
-	if err != nil {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(doc); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n')) // the client may be gone: nobody is left to tell
+	_, _ = w.Write(text.Bytes()) // the client may be gone: nobody is left to tell
 	return nil
 }
 
@@ -376,26 +360,16 @@ func (s *Server) windowsAsOf(ctx context.Context, cfg window.Config, meters []st
 	for _, m := range meters {
 		keys = append(keys, pane.RecordKey(registry.ClassMeter, m))
 	}
-	all, err := s.versions(ctx, keys, asOf)
+	all, err := s.versions(ctx, keys, asOf, false)
 	if err != nil {
 		return nil, err
 	}
-	parsed := map[string]registry.Meter{}
-	for key, v := range all {
-		class, id := pane.SplitRecordKey(key)
-		if class != registry.ClassMeter || !v.Exists() {
-			continue
-		}
-		if parsed[id], err = registry.ParseMeter(v.Entry); err != nil {
-			return nil, fmt.Errorf("%w: meter %q, version %d: %s", gridloom.ErrCorrupt, id, v.Number, err.Error())
-		}
+	parsed, err := entriesOf(all, registry.ClassMeter, registry.ParseMeter)
+	if err != nil {
+		return nil, err
 	}
 	return func(meter string, register gridloom.RegisterID) window.Config {
-		w := cfg
-		if r, ok := parsed[meter].Registers[register.Info().Alias]; ok {
-			w.Dials = r.Dials
-			w.Rating = cmp.Or(int64(r.Rating), w.Rating)
-		}
-		return w
+		r := parsed[meter].Registers[register.Info().Alias]
+		return cfg.Limited(r.Dials, int64(r.Rating))
 	}, nil
 }

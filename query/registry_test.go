@@ -120,40 +120,43 @@ func TestManyEntriesAtOnce(t *testing.T) {
 	for i := range 1500 {
 		doc["meters"][fmt.Sprintf("m%04d", i)] = map[string]any{"parents": []any{map[string]any{"node": "T"}}, "labels": map[string]string{"pad": strings.Repeat("x", 200), "pad2": strings.Repeat("y", 200), "pad3": strings.Repeat("z", 250), "pad4": strings.Repeat("a", 250), "pad5": strings.Repeat("b", 250), "pad6": strings.Repeat("c", 250)}}
 	}
-	post := func(query string, code int, want string) {
+	want := func(query string, code int, text string) {
 		t.Helper()
-		text, err := json.Marshal(doc)
+		body, err := json.Marshal(doc)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := send(t, "POST", at+query, string(text)); a.code != code || !strings.Contains(a.body, want) {
-			t.Errorf("POST %s = %d %s, want %d %s", query, a.code, a.body, code, want)
+		if a := post(t, at+query, string(body)); a.code != code || !strings.Contains(a.body, text) {
+			t.Errorf("POST %s = %d %s, want %d %s", query, a.code, a.body, code, text)
 		}
 	}
-	post("", 422, "and 1480 more")
+	want("", 422, "and 1480 more")
 	if w.sequence != 40 {
 		t.Fatal("something was written although there are faults")
 	}
 	doc["nodes"]["T"] = map[string]any{"kind": "transformer", "parents": []any{map[string]any{"node": "S"}}}
-	post("?check=true", 200, `"written":1502`)
+	want("?check=true", 200, `"written":1502`)
 	if w.sequence != 40 {
 		t.Fatal("something was written although it was to be checked only")
 	}
-	post("", 200, `{"check":false,"unchanged":0,"written":1502}`)
+	want("", 200, `{"check":false,"unchanged":0,"written":1502}`)
 	frames := w.sequence - 40
 	if frames < 6 || frames > 10 {
 		t.Errorf("%d frames for 2.2 MB in three partitions and two nodes", frames)
 	}
-	post("", 200, `"unchanged":1502,"written":0`)
+	want("", 200, `"unchanged":1502,"written":0`)
 	if w.sequence-40 != frames {
 		t.Error("the same again was written again")
 	}
 	doc["meters"]["m0007"].(map[string]any)["zone"] = "UTC"
-	post("", 200, `"unchanged":1501,"written":1`)
+	want("", 200, `"unchanged":1501,"written":1`)
 	if a := get(t, at+"/meters?limit=10000"); strings.Count(a.body, `"id"`) != 1500 {
 		t.Errorf("%d meters are listed", strings.Count(a.body, `"id"`))
 	}
-	if a := send(t, "POST", at, `{"moon":{}}`); a.code != 422 {
+	if a := send(t, "POST", at, `{"meters":{"m1":{}}}`, "Content-Type: text/plain"); a.code != 415 {
+		t.Errorf("a form of another site = %d %s", a.code, a.body)
+	}
+	if a := post(t, at, `{"moon":{}}`); a.code != 422 {
 		t.Errorf("%d %s", a.code, a.body)
 	}
 }
@@ -206,9 +209,9 @@ func TestTwoWritersDoNotOverwriteEachOtherUnseen(t *testing.T) {
 }
 
 // command is a request of docs/registry.md and the answer that stands below it.
-var command = regexp.MustCompile("(?s)```sh\ncurl -s((?: -[XHd] (?:'[^']*'|[A-Z]+))*) 'http://localhost:8080([^']*)'\n```\n```json\n(.*?)```")
+var command = regexp.MustCompile("(?s)```sh\ncurl -s((?: -(?:[XHd]|-json) (?:'[^']*'|[A-Z]+))*) 'http://localhost:8080([^']*)'\n```\n```json\n(.*?)```")
 
-var option = regexp.MustCompile(`-([XHd]) (?:'([^']*)'|([A-Z]+))`)
+var option = regexp.MustCompile(`-([XHd]|-json) (?:'([^']*)'|([A-Z]+))`)
 
 // TestExamplesOfTheRegistryPage makes the requests of docs/registry.md in their order.
 func TestExamplesOfTheRegistryPage(t *testing.T) {
@@ -232,9 +235,9 @@ func TestExamplesOfTheRegistryPage(t *testing.T) {
 			case "H":
 				headers = append(headers, o[2])
 			case "d":
-				if body = o[2]; method == "GET" {
-					method = "POST"
-				}
+				body = o[2]
+			case "-json":
+				method, body, headers = "POST", o[2], append(headers, "Content-Type: application/json")
 			}
 		}
 		return append(append(slices.Clone(b[:m[6]]), send(t, method, at+string(b[m[4]:m[5]]), body, headers...).body...), "```"...)
@@ -273,7 +276,11 @@ func TestAsOfFoldsWithTheRegistryOfThatTime(t *testing.T) {
 	w.commitRecords(pane.KindRegistry)
 	say(21, logged+gridloom.Hour, `{"if":1,"entry":{"registers":{"energy_import":{"rating":100000}}}}`) // does not count
 	say(22, logged+2*gridloom.Hour, `{"deleted":true}`)
-	address := w.serve() + "/api/v1/windows?register=energy_import&from=" + t0.String() + "&to=" + (t0 + gridloom.Hour).String() + "&as_of="
+	at := w.serve()
+	if a := get(t, at+"/api/v1/registry/meters/m1/versions"); !strings.Contains(a.body, `"rows":2`) {
+		t.Errorf("two of the three records made a version: %s", a.body)
+	}
+	address := at + "/api/v1/windows?register=energy_import&from=" + t0.String() + "&to=" + (t0 + gridloom.Hour).String() + "&as_of="
 	f := func(asOf gridloom.Millis, meters string, want int) {
 		t.Helper()
 		beyond := 0
@@ -297,11 +304,30 @@ func TestAsOfFoldsWithTheRegistryOfThatTime(t *testing.T) {
 	}
 }
 
+// TestAsOfKnowsWhereARegisterWrapped: from when its dials were known on, a register of five digits that falls to near zero has wrapped.
+func TestAsOfKnowsWhereARegisterWrapped(t *testing.T) {
+	w := newWorld(t)
+	var rows []gridloom.Reading
+	for i, wh := range []int64{99_900, 50, 51, 52, 53} {
+		at := t0 + gridloom.Millis(i)*15*gridloom.Minute
+		rows = append(rows, gridloom.Reading{Meter: "m1", Register: register(t, "energy_import"), Start: at, Value: wh * 1000, Sequence: uint64(i + 1), LoggedAt: at})
+	}
+	w.commit(nil, rows)
+	logged := t0 + 3*gridloom.Hour
+	w.holdRecords(pane.KindRegistry, pane.Record{Key: "meter/m1", Sequence: 20, LoggedAt: logged, Body: []byte(`{"entry":{"registers":{"energy_import":{"dials":5}}}}`)})
+	address := w.serve() + "/api/v1/windows?meter=m1&register=energy_import&from=" + t0.String() + "&to=" + (t0 + 15*gridloom.Minute).String() + "&as_of="
+	for asOf, want := range map[gridloom.Millis]string{logged - 1: "0", logged: "150"} {
+		if list := rowsOf(t, address+asOf.String()); len(list) != 1 || list[0]["energy"] != want {
+			t.Errorf("as of %s: %v, want an energy of %s Wh", asOf, list, want)
+		}
+	}
+}
+
 // TestMetersAreChosenByLabelAndNode, as the network is at the time that is asked for.
 func TestMetersAreChosenByLabelAndNode(t *testing.T) {
 	w, at := registryWorld(t)
 	moved := w.cfg.Now() - gridloom.Hour
-	if a := send(t, "POST", at, fmt.Sprintf(`{"nodes":{"S":{"kind":"substation"},"F1":{"kind":"feeder","parents":[{"node":"S"}]},"F2":{"kind":"feeder","parents":[{"node":"S"}]}},
+	if a := post(t, at, fmt.Sprintf(`{"nodes":{"S":{"kind":"substation"},"F1":{"kind":"feeder","parents":[{"node":"S"}]},"F2":{"kind":"feeder","parents":[{"node":"S"}]}},
 		"meters":{"m1":{"labels":{"street":"A","side":"left"},"parents":[{"node":"F1"}]},"m2":{"labels":{"street":"A"},"parents":[{"node":"F1","to":%q},{"node":"F2","from":%[1]q}]},"m3":{"labels":{"street":"B:1"}}}}`, moved)); a.code != 200 {
 		t.Fatal(a)
 	}

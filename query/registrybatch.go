@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
-	"github.com/gridloom/gridloom"
 	"github.com/gridloom/gridloom/internal/pane"
 	"github.com/gridloom/gridloom/internal/registry"
 	"github.com/gridloom/gridloom/internal/wire"
@@ -75,7 +75,11 @@ func (b *batch) fault(e *batchEntry, text string) {
 func (b *batch) check(ctx context.Context, s *Server) error {
 	hangs := func(e batchEntry) bool { return len(e.parents) > 0 }
 	if len(b.faults) == 0 && slices.ContainsFunc(b.entries, hangs) {
-		nodes, err := s.topology(ctx, 0)
+		all, err := s.versions(ctx, nil, 0, false)
+		if err != nil {
+			return err
+		}
+		nodes, err := entriesOf(all, registry.ClassNode, registry.ParseNode)
 		if err != nil {
 			return err
 		}
@@ -117,21 +121,15 @@ func (b *batch) checkNetwork(nodes registry.Topology) {
 	}
 }
 
-// topology returns the nodes of the registry at asOf.
-func (s *Server) topology(ctx context.Context, asOf gridloom.Millis) (registry.Topology, error) {
-	all, err := s.versions(ctx, nil, asOf)
-	if err != nil {
-		return nil, err
-	}
-	return topologyOf(all)
-}
-
 // putMany answers POST /registry: {"nodes": {id: entry}, "meters": {id: entry}}. All are checked before any is
 // written, and those that are there as they are stay so.
 func (s *Server) putMany(w http.ResponseWriter, r *http.Request) error {
 	p := newParams(r.URL.RawQuery, s.cfg.Now(), &s.limits)
 	checkOnly := p.flag("check")
 	if err := p.done(); err != nil {
+		return err
+	}
+	if err := wantJSON(r); err != nil {
 		return err
 	}
 	text, err := readBody(w, r, maxBatchBytes)
@@ -142,9 +140,7 @@ func (s *Server) putMany(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.limits.Deadline)
-	defer cancel()
-	leave, err := s.gate.enter(ctx)
+	ctx, leave, err := s.admit(r)
 	if err != nil {
 		return err
 	}
@@ -157,7 +153,7 @@ func (s *Server) putMany(w http.ResponseWriter, r *http.Request) error {
 		keys[i] = b.entries[i].key()
 	}
 	slices.Sort(keys)
-	there, err := s.versions(ctx, keys, 0)
+	there, err := s.versions(ctx, keys, 0, false)
 	if err != nil {
 		return err
 	}
@@ -192,25 +188,16 @@ func readBatch(text []byte) (*batch, error) {
 		return nil, overLimit("", fmt.Sprintf("%d entries are sent at once, the limit is %d", n, maxBatchEntries), "send them in several requests, nodes first")
 	}
 	b := &batch{}
-	for _, id := range sortedNames(doc.Nodes) {
+	for _, id := range slices.Sorted(maps.Keys(doc.Nodes)) {
 		b.add(entryClass{registry.ClassNode, "nodes"}, id, doc.Nodes[id])
 	}
-	for _, id := range sortedNames(doc.Meters) {
+	for _, id := range slices.Sorted(maps.Keys(doc.Meters)) {
 		b.add(entryClass{registry.ClassMeter, "meters"}, id, doc.Meters[id])
 	}
 	return b, nil
 }
 
-func sortedNames(m map[string]json.RawMessage) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// writeEntries writes entries as few frames of each partition, in their order: nodes first.
+// writeEntries writes entries in few frames of each partition, in their order: nodes first.
 func (s *Server) writeEntries(ctx context.Context, entries []batchEntry) error {
 	type open struct {
 		records []wire.Record

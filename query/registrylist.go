@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -20,7 +21,7 @@ const (
 func (s *Server) listEntries(w http.ResponseWriter, r *http.Request, c entryClass) error {
 	p := newParams(r.URL.RawQuery, s.cfg.Now(), &s.limits)
 	after, limit := p.one("after"), int(p.count("limit", defEntries, maxEntries))
-	asOf := s.asOfParam(p)
+	asOf := p.maybeInstant("as_of")
 	unknown := c.class == registry.ClassMeter && p.flag("unknown")
 	if unknown && asOf != 0 {
 		p.fail("as_of", p.one("as_of"), "unknown=true tells of now: leave as_of out")
@@ -28,14 +29,12 @@ func (s *Server) listEntries(w http.ResponseWriter, r *http.Request, c entryClas
 	if err := p.done(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.limits.Deadline)
-	defer cancel()
-	leave, err := s.gate.enter(ctx)
+	ctx, leave, err := s.admit(r)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	all, err := s.versions(ctx, nil, asOf)
+	all, err := s.versions(ctx, nil, asOf, false)
 	if err != nil {
 		return err
 	}
@@ -48,12 +47,7 @@ func (s *Server) listEntries(w http.ResponseWriter, r *http.Request, c entryClas
 			list = append(list, docOf(id, &v))
 		}
 	}
-	slices.SortFunc(list, func(a, b entryDoc) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b entryDoc) int { return cmp.Compare(a.ID, b.ID) })
 	return writePage(w, c.plural, list, limit, func(d entryDoc) string { return d.ID })
 }
 

@@ -59,49 +59,31 @@ type partitionSelector struct {
 	sel       pane.Selector
 }
 
-// selectors splits sel by partition; a selector of all meters goes to all.
-func (s *Server) selectors(sel pane.Selector) []partitionSelector {
+// selectors splits sel by partition, records by their keys and all else by meter; a selector that names none goes to all.
+func (s *Server) selectors(sel pane.Selector) (some []partitionSelector) {
+	of := func(meter string) int { return gridloom.PartitionOf(meter, s.cfg.Partitions) }
+	names := func(sel *pane.Selector) *[]string { return &sel.Meters }
 	if sel.Only.HoldsRecords() {
-		return s.recordSelectors(sel)
+		of = s.partitionOfKey
+		names = func(sel *pane.Selector) *[]string { return &sel.Keys }
 	}
-	if sel.Meters == nil {
-		all := make([]partitionSelector, s.cfg.Partitions)
-		for p := range all {
-			all[p] = partitionSelector{p, sel}
-		}
-		return all
-	}
-	var some []partitionSelector
-	for _, m := range sel.Meters {
-		p := gridloom.PartitionOf(m, s.cfg.Partitions)
-		i := slices.IndexFunc(some, func(o partitionSelector) bool { return o.partition == p })
-		if i < 0 {
-			i = len(some)
-			some = append(some, partitionSelector{p, sel})
-			some[i].sel.Meters = nil
-		}
-		some[i].sel.Meters = append(some[i].sel.Meters, m)
-	}
-	return some
-}
-
-// recordSelectors is selectors for records, which are chosen by key.
-func (s *Server) recordSelectors(sel pane.Selector) (some []partitionSelector) {
-	if sel.Keys == nil {
+	named := *names(&sel)
+	if named == nil {
 		for _, p := range s.allPartitions() {
 			some = append(some, partitionSelector{p, sel})
 		}
 		return some
 	}
-	for _, key := range sel.Keys {
-		p := s.partitionOfKey(key)
+	*names(&sel) = nil
+	for _, name := range named {
+		p := of(name)
 		i := slices.IndexFunc(some, func(o partitionSelector) bool { return o.partition == p })
 		if i < 0 {
 			i = len(some)
 			some = append(some, partitionSelector{p, sel})
-			some[i].sel.Keys = nil
 		}
-		some[i].sel.Keys = append(some[i].sel.Keys, key)
+		list := names(&some[i].sel)
+		*list = append(*list, name)
 	}
 	return some
 }
