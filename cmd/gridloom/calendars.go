@@ -55,7 +55,7 @@ func parseCalendars(text []byte, width gridloom.Millis) (calendars []*query.Cale
 		return nil, []error{fmt.Errorf("%w: it is empty: want calendars: with a name and what is said of it below", gridloom.ErrInvalid)}
 	case err != nil:
 		return nil, []error{fmt.Errorf("%w: it is no YAML: %s", gridloom.ErrInvalid, strings.ReplaceAll(err.Error(), "\n", " "))}
-	case dec.Decode(new(yaml.Node)) != io.EOF: //nolint:errorlint // the decoder gives it as it is
+	case !errors.Is(dec.Decode(new(yaml.Node)), io.EOF):
 		return nil, []error{fmt.Errorf("%w: it has more than one document", gridloom.ErrInvalid)}
 	}
 	top := r.mapping(doc.Content[0], "the file", "calendars")

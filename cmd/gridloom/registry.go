@@ -98,11 +98,7 @@ func (c *registryClient) importFile(ctx context.Context, name string, check bool
 	if len(faults) > 0 {
 		return tellFaults(name, faults, stderr)
 	}
-	nodes, err := c.all(ctx, "nodes")
-	if err != nil {
-		return err
-	}
-	meters, err := c.all(ctx, "meters")
+	nodes, meters, err := c.everything(ctx)
 	if err != nil {
 		return err
 	}
@@ -166,6 +162,14 @@ func (c *registryClient) send(ctx context.Context, class string, list []registry
 	return nil
 }
 
+// everything returns all entries by id.
+func (c *registryClient) everything(ctx context.Context) (nodes, meters map[string]json.RawMessage, err error) {
+	if nodes, err = c.all(ctx, "nodes"); err == nil {
+		meters, err = c.all(ctx, "meters")
+	}
+	return nodes, meters, err
+}
+
 // all returns every entry of a class by id.
 func (c *registryClient) all(ctx context.Context, class string) (map[string]json.RawMessage, error) {
 	type entry struct {
@@ -193,11 +197,7 @@ func (c *registryClient) all(ctx context.Context, class string) (map[string]json
 
 // export prints all entries as a file that import reads.
 func (c *registryClient) export(ctx context.Context, stdout io.Writer) error {
-	nodes, err := c.all(ctx, "nodes")
-	if err != nil {
-		return err
-	}
-	meters, err := c.all(ctx, "meters")
+	nodes, meters, err := c.everything(ctx)
 	if err != nil {
 		return err
 	}
@@ -215,6 +215,9 @@ func (c *registryClient) ask(ctx context.Context, method, path string, body []by
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%w: --http: %w", errUsage, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
