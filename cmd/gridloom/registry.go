@@ -138,7 +138,7 @@ func tellFaults(name string, faults []registry.FileFault, stderr io.Writer) erro
 	for _, f := range faults {
 		fmt.Fprintf(stderr, "%s:%d:%d: %s\n", name, f.Line, f.Column, strings.ReplaceAll(f.Text, "\n", "; "))
 	}
-	return fmt.Errorf("%s has %d faults: nothing was written", name, len(faults))
+	return fmt.Errorf("%s: faults: %d; nothing was written", name, len(faults))
 }
 
 // send writes entries of one class in batches.

@@ -45,7 +45,7 @@ func TestRegistryFilesAreImportedAndSurvive(t *testing.T) {
 	street := file("street.yaml", streetYAML)
 	bad := file("bad.yaml", strings.Replace(streetYAML, "Europe/Amsterdam", "Mars/X", 1))
 	f(exitError, "", bad+`:5:8: meter "m1": zone: "Mars/X" is no zone`, "import", bad)
-	f(exitError, "", "has 1 faults: nothing was written", "import", bad)
+	f(exitError, "", "faults: 1; nothing was written", "import", bad)
 	loose := file("loose.csv", "id,parent\nm9,T9\n")
 	f(exitError, "", loose+`:2:1: meter "m9": node "T9" is not in the registry`, "import", loose)
 	f(exitOK, "", "", "export")
